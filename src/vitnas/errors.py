@@ -1,0 +1,18 @@
+"""What a user did wrong, told in one line: what was given, what is allowed, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave; the command line prints it as one line and exits with 2."""
+
+
+def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
+    """The error for a name that is not among `allowed`, with the nearest name that is."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(names)})")
