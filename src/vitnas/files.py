@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside the target, flushed to disk, then renamed."""
+"""Files that are either whole or absent: written beside the target, flushed, then renamed."""
 
 from __future__ import annotations
 

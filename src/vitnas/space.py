@@ -1,0 +1,384 @@
+"""A search space: the choices that make up an architecture.
+
+It knows which architectures exist and how to draw, vary and count them; it knows no model. Every
+gene has a level: `net` (one value), `stage` (one a stage) or `block` (one a layer). How many
+layers there are is itself the gene `depth`, so a space has no genes of unused layers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+from vitnas.arch import Arch, Scalar
+from vitnas.errors import InputError
+
+Level: TypeAlias = Literal["net", "stage", "block"]
+Position: TypeAlias = tuple[int, ...]
+Pick: TypeAlias = "Callable[[Choice, Position], Scalar]"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One gene and the values that it may take.
+
+    `values` holds the values themselves, or one tuple of values for each stage (or each layer,
+    in a space without stages) where they differ from place to place.
+    """
+
+    name: str
+    values: tuple[Scalar, ...] | tuple[tuple[Scalar, ...], ...]
+    level: Level = "net"
+
+    def __post_init__(self) -> None:
+        rows = self.values if self.varies else (self.values,)
+        for row in rows:
+            if not isinstance(row, tuple) or not row:
+                raise InputError(f"choice {self.name} needs at least one value, got {row!r}")
+            if any(isinstance(v, bool) or not isinstance(v, int | float | str) for v in row):
+                raise InputError(f"choice {self.name} is {row!r}; values are numbers or strings")
+            if len({isinstance(v, str) for v in row}) > 1:
+                raise InputError(f"choice {self.name} mixes numbers and strings: {row!r}")
+            if len(set(row)) < len(row):
+                raise InputError(f"choice {self.name} repeats a value: {row!r}")
+        if self.level not in ("net", "stage", "block"):
+            raise InputError(f"choice {self.name} has level {self.level!r}: net, stage or block")
+        if self.varies and self.level == "net":
+            raise InputError(f"choice {self.name} holds for the whole net: give one list of values")
+
+    @property
+    def varies(self) -> bool:
+        """Whether the values differ from place to place."""
+        return bool(self.values) and isinstance(self.values[0], tuple)
+
+    def at(self, position: Position) -> tuple[Any, ...]:
+        """Return the values allowed at a position: (), (layer,), (stage,) or (stage, layer)."""
+        return self.values[position[0]] if self.varies else self.values  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Space:
+    """All architectures of one family that a set of choices describes.
+
+    The order of `choices` is the order in which `sample` draws them. `stages` is the number of
+    stages of a hierarchical family; then `depth` has level `stage`.
+
+    Raises:
+        InputError: no depth, a gene named twice, or lists that don't fit the stages or layers.
+    """
+
+    family: str
+    choices: tuple[Choice, ...]
+    stages: int | None = None
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        names = [choice.name for choice in self.choices]
+        if len(set(names)) < len(names):
+            raise InputError(f"a space names each gene once, got {', '.join(names)}")
+        if "depth" not in names:
+            raise InputError("a space needs the choice depth")
+        depth = self["depth"]
+        if depth.level != ("stage" if self.stages else "net"):
+            raise InputError("depth has level stage in a space with stages, else net")
+        rows = depth.values if depth.varies else (depth.values,)
+        if any(not isinstance(d, int) or d < 1 for row in rows for d in row):  # type: ignore[union-attr]
+            raise InputError(f"depth is {depth.values!r}; it must be whole numbers from 1")
+        places = self.stages or max(depth.at(()))
+        for choice in self.choices:
+            if choice.level == "stage" and not self.stages:
+                raise InputError(f"choice {choice.name} has level stage, the space has no stages")
+            if choice.varies and len(choice.values) != places:
+                raise InputError(
+                    f"choice {choice.name} has {len(choice.values)} lists, the space needs {places}"
+                )
+        ordered = sorted(self.choices, key=lambda choice: choice.name != "depth")
+        object.__setattr__(self, "choices", tuple(ordered))
+
+    def __getitem__(self, name: str) -> Choice:
+        for choice in self.choices:
+            if choice.name == name:
+                return choice
+        raise KeyError(name)
+
+    @property
+    def largest(self) -> Arch:
+        """The architecture with the largest value of every gene."""
+        return self.build(lambda choice, at: max(choice.at(at)))
+
+    @property
+    def smallest(self) -> Arch:
+        """The architecture with the smallest value of every gene."""
+        return self.build(lambda choice, at: min(choice.at(at)))
+
+    def build(self, pick: Pick) -> Arch:
+        """Make an architecture by asking `pick` for every gene that it has, in order."""
+        genes: dict[str, Any] = {}
+        for choice in self.choices:
+            shape = self._shape(choice, genes)
+            genes[choice.name] = _fill(shape, partial(pick, choice))
+        return Arch(self.family, **genes)
+
+    def size(self) -> int:
+        """Return the exact number of distinct architectures."""
+        total = math.prod(len(c.at(())) for c in self._at_level("net") if c.name != "depth")
+        for stage in range(self.stages or 1):
+            prefix = (stage,) if self.stages else ()
+            total *= math.prod(
+                len(c.at(prefix)) for c in self._at_level("stage") if c.name != "depth"
+            )
+            total *= sum(
+                math.prod(
+                    len(c.at((*prefix, layer)))
+                    for layer in range(depth)
+                    for c in self._at_level("block")
+                )
+                for depth in self["depth"].at(prefix)
+            )
+        return total
+
+    def __iter__(self) -> Iterator[Arch]:
+        """Yield every architecture once. Check `size` first: most spaces are astronomic."""
+        yield from self._extend({}, self.choices)
+
+    def sample(self, seed: int | random.Random) -> Arch:
+        """Draw an architecture, uniform in every gene, as AutoFormer's training does.
+
+        A seed gives the same architecture everywhere; a `random.Random` is advanced. Genes with a
+        single value draw nothing. With the genes in the order depth, mlp_ratio, num_heads,
+        embed_dim this consumes the generator exactly as the official sampler does.
+        """
+        rng = random.Random(seed) if isinstance(seed, int) else seed
+        return self.build(lambda choice, at: _draw(choice, at, rng))
+
+    def tied(self) -> Iterator[Arch]:
+        """Yield architectures of full depth whose layers are all equal.
+
+        Together they contain every size that a single layer can have, in every net.
+        """
+        others = [choice for choice in self.choices if choice.name != "depth"]
+        for combination in itertools.product(*(range(_widest(choice)) for choice in others)):
+            index = dict(zip((choice.name for choice in others), combination, strict=True))
+            yield self.build(partial(_tied_pick, index))
+
+    def mutate(
+        self, arch: Arch, rng: random.Random, *, net_prob: float = 0.4, block_prob: float = 0.2
+    ) -> Arch:
+        """Return a mutant: each gene redrawn with its level's probability.
+
+        Genes of level net and stage (depth among them) use `net_prob`, genes of level block use
+        `block_prob`. A new layer's genes are random; surplus layers are cut from the end. A redraw
+        may give the old value. Source: official AutoFormer `evolution.py`, whose s_prob is
+        `net_prob` and m_prob `block_prob`; the paper swaps the two roles.
+        """
+
+        def pick(choice: Choice, at: Position) -> Scalar:
+            old = _gene(arch, choice.name, at)
+            if old not in choice.at(at):
+                return _draw(choice, at, rng)
+            probability = block_prob if choice.level == "block" else net_prob
+            redraw = len(choice.at(at)) > 1 and rng.random() < probability
+            return _draw(choice, at, rng) if redraw else old
+
+        return self.build(pick)
+
+    def crossover(self, first: Arch, second: Arch, rng: random.Random) -> Arch:
+        """Return a child: each gene from either parent, also for parents of unequal depth.
+
+        A layer that only one parent has takes that parent's genes. Official AutoFormer crosses
+        only parents of equal depth; for those the two agree.
+        """
+
+        def pick(choice: Choice, at: Position) -> Scalar:
+            genes = [_gene(parent, choice.name, at) for parent in (first, second)]
+            known = [gene for gene in genes if gene in choice.at(at)]
+            return rng.choice(known) if known else _draw(choice, at, rng)
+
+        return self.build(pick)
+
+    def validate(self, arch: Arch) -> None:
+        """Check that an architecture is one of this space.
+
+        Raises:
+            InputError: it isn't; the message lists every offending gene.
+        """
+        faults = list(self._faults(arch))
+        if faults:
+            where = f" space {self.name}" if self.name else " space"
+            raise InputError(f"not in the{where}: {'; '.join(faults)}")
+
+    def __contains__(self, arch: object) -> bool:
+        return isinstance(arch, Arch) and next(self._faults(arch), None) is None
+
+    def with_values(self, **values: Any) -> Space:
+        """Return the space with the values of some of its choices replaced.
+
+        Raises:
+            InputError: the space has no such choice, or the values don't fit.
+        """
+        for name in values:
+            if name not in {choice.name for choice in self.choices}:
+                raise InputError(f"the space has no choice {name}")
+        choices = tuple(
+            replace(choice, values=_tuples(values[choice.name]))
+            if choice.name in values
+            else choice
+            for choice in self.choices
+        )
+        return replace(self, choices=choices, name="")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able record."""
+        return {
+            "family": self.family,
+            "name": self.name,
+            "stages": self.stages,
+            "choices": [
+                {"name": c.name, "level": c.level, "values": _lists(c.values)} for c in self.choices
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Space:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InputError: the record is not a space.
+        """
+        try:
+            choices = tuple(
+                Choice(c["name"], _tuples(c["values"]), c["level"]) for c in record["choices"]
+            )
+            return cls(record["family"], choices, record["stages"], record["name"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"not a search space record: {error!r}") from error
+
+    def _at_level(self, level: Level) -> list[Choice]:
+        return [choice for choice in self.choices if choice.level == level]
+
+    def _shape(self, choice: Choice, genes: dict[str, Any]) -> Any:
+        """Return the nesting of a gene: (), [length] or [length of each stage]."""
+        if choice.level == "net":
+            return ()
+        if choice.level == "stage":
+            return (self.stages,)
+        return (genes["depth"],)
+
+    def _extend(self, genes: dict[str, Any], rest: tuple[Choice, ...]) -> Iterator[Arch]:
+        if not rest:
+            yield Arch(self.family, **genes)
+            return
+        choice, *later = rest
+        shape = self._shape(choice, genes)
+        places: list[Position] = []
+        _fill(shape, places.append)
+        for values in itertools.product(*(choice.at(at) for at in places)):
+            found = dict(zip(places, values, strict=True))
+            yield from self._extend({**genes, choice.name: _fill(shape, found.get)}, tuple(later))
+
+    def _faults(self, arch: Arch) -> Iterator[str]:
+        if arch.family != self.family:
+            yield f"family is {arch.family}, the space is of family {self.family}"
+            return
+        known = {choice.name for choice in self.choices}
+        yield from (f"{name} is no gene of the space" for name in arch if name not in known)
+        yield from (f"{c.name} is missing" for c in self.choices if c.name not in arch)
+        for choice in self.choices:
+            if choice.name in arch and "depth" in arch:
+                yield from self._gene_faults(choice, arch)
+
+    def _gene_faults(self, choice: Choice, arch: Arch) -> Iterator[str]:
+        value = arch[choice.name]
+        try:
+            shape = self._shape(choice, {"depth": arch["depth"]})
+            places: list[Position] = []
+            _fill(shape, places.append)
+        except TypeError:
+            return  # depth itself is malformed, which has its own line
+        if not _has_shape(value, shape):
+            yield f"{choice.name} is {value!r}, it needs {_describe(shape)}"
+            return
+        for at in places:
+            gene = _gene(arch, choice.name, at)
+            try:
+                allowed = choice.at(at)
+            except IndexError:
+                return  # deeper than the space, which depth's own line says
+            if gene not in allowed:
+                index = "".join(f"[{i}]" for i in at)
+                values = ", ".join(map(str, allowed))
+                yield f"{choice.name}{index} is {gene}, the space allows {values}"
+
+
+def _widest(choice: Choice) -> int:
+    return max(map(len, choice.values)) if choice.varies else len(choice.values)  # type: ignore[arg-type]
+
+
+def _tied_pick(index: dict[str, int], choice: Choice, at: Position) -> Scalar:
+    values = choice.at(at)
+    if choice.name == "depth":
+        return max(values)  # type: ignore[no-any-return]
+    return values[min(index[choice.name], len(values) - 1)]  # type: ignore[no-any-return]
+
+
+def _draw(choice: Choice, at: Position, rng: random.Random) -> Scalar:
+    values = choice.at(at)
+    return rng.choice(values) if len(values) > 1 else values[0]  # type: ignore[no-any-return]
+
+
+def _gene(arch: Arch, name: str, at: Position) -> Any:
+    """Return a gene at a position, or None where the architecture does not reach so far."""
+    value: Any = arch.get(name)
+    for index in at:
+        if not isinstance(value, tuple) or index >= len(value):
+            return None
+        value = value[index]
+    return value
+
+
+def _fill(shape: Any, make: Callable[[Position], Any]) -> Any:
+    if shape == ():
+        return make(())
+    (length,) = shape
+    if isinstance(length, tuple):
+        return tuple(
+            tuple(make((stage, layer)) for layer in range(depth))
+            for stage, depth in enumerate(length)
+        )
+    return tuple(make((index,)) for index in range(length))
+
+
+def _has_shape(value: Any, shape: Any) -> bool:
+    if shape == ():
+        return not isinstance(value, tuple)
+    (length,) = shape
+    if not isinstance(value, tuple):
+        return False
+    if isinstance(length, tuple):
+        return len(value) == len(length) and all(
+            isinstance(row, tuple) and len(row) == depth
+            for row, depth in zip(value, length, strict=True)
+        )
+    return len(value) == length
+
+
+def _describe(shape: Any) -> str:
+    if shape == ():
+        return "one value"
+    (length,) = shape
+    if isinstance(length, tuple):
+        return f"one list a stage, of {', '.join(map(str, length))} values"
+    return f"{length} values"
+
+
+def _tuples(values: Any) -> Any:
+    return tuple(_tuples(v) for v in values) if isinstance(values, list | tuple) else values
+
+
+def _lists(values: Any) -> Any:
+    return [_lists(v) for v in values] if isinstance(values, tuple) else values
