@@ -76,6 +76,8 @@ class Space:
     choices: tuple[Choice, ...]
     stages: int | None = None
     name: str = field(default="", compare=False)
+    note: str = field(default="", compare=False)
+    """Said with every refusal: what a user of this space should know."""
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]
@@ -210,7 +212,8 @@ class Space:
         faults = list(self._faults(arch))
         if faults:
             where = f" space {self.name}" if self.name else " space"
-            raise InputError(f"not in the{where}: {'; '.join(faults)}")
+            note = f" ({self.note})" if self.note else ""
+            raise InputError(f"not in the{where}: {'; '.join(faults)}{note}")
 
     def __contains__(self, arch: object) -> bool:
         return isinstance(arch, Arch) and next(self._faults(arch), None) is None
@@ -230,7 +233,7 @@ class Space:
             else choice
             for choice in self.choices
         )
-        return replace(self, choices=choices, name="")
+        return replace(self, choices=choices, name="", note="")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able record."""
@@ -364,7 +367,7 @@ def _has_shape(value: Any, shape: Any) -> bool:
             isinstance(row, tuple) and len(row) == depth
             for row, depth in zip(value, length, strict=True)
         )
-    return len(value) == length
+    return len(value) == int(length)
 
 
 def _describe(shape: Any) -> str:

@@ -1,1 +1,11 @@
-"""Cost of vitnas."""
+"""What an architecture costs. Parameters and multiply-adds are closed forms; latency is measured.
+
+No module is built to count: parameters are the products of the axes of every layout, multiply-adds
+a formula of each unit's sizes. Both are remembered per kind of unit.
+"""
+
+from vitnas.cost.conventions import CONVENTIONS, convention
+from vitnas.cost.macs import macs
+from vitnas.cost.params import params
+
+__all__ = ["CONVENTIONS", "convention", "macs", "params"]

@@ -1,0 +1,93 @@
+"""Layouts: how the dimensions of a parameter are made of named axes.
+
+A layout is text like `(qkv heads head_dim) embed`: one word a dimension, parentheses where several
+axes share one dimension, the first of them the slowest. A number is a dimension of that size. The
+sizes of the axes come from the unit that owns the parameter; together they give the shape.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
+
+Sizes: TypeAlias = Mapping[str, int]
+
+_TOKEN = re.compile(r"\(([^()]+)\)|([A-Za-z_]\w*|\d+)|(\S)")
+_AXIS = re.compile(r"[A-Za-z_]\w*|\d+")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of each dimension of a parameter."""
+
+    dims: tuple[tuple[str, ...], ...]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """All axes, in storage order."""
+        return tuple(axis for dim in self.dims for axis in dim)
+
+    def shape(self, sizes: Sizes) -> tuple[int, ...]:
+        """Return the parameter's shape for these axis sizes."""
+        return tuple(math.prod(size(axis, sizes) for axis in dim) for dim in self.dims)
+
+    def split_shape(self, sizes: Sizes) -> tuple[int, ...]:
+        """Return the shape with one dimension for each axis."""
+        return tuple(size(axis, sizes) for axis in self.axes)
+
+    def numel(self, sizes: Sizes) -> int:
+        """Return how many numbers the parameter holds."""
+        return math.prod(size(axis, sizes) for axis in self.axes)
+
+
+def size(axis: str, sizes: Sizes) -> int:
+    """Return the size of an axis, which may be a literal number.
+
+    Raises:
+        ValueError: the axis has no size here.
+    """
+    if axis.isdigit():
+        return int(axis)
+    if axis not in sizes:
+        raise ValueError(f"layout axis {axis} has no size; known axes: {', '.join(sizes)}")
+    return sizes[axis]
+
+
+@cache
+def parse(text: str) -> Layout:
+    """Read a layout.
+
+    Raises:
+        ValueError: the text is not a layout; the message shows where.
+    """
+    dims: list[tuple[str, ...]] = []
+    for match in _TOKEN.finditer(text):
+        group, axis, wrong = match.groups()
+        names = tuple(group.split()) if group else (axis,)
+        if wrong or not all(name and _AXIS.fullmatch(name) for name in names):
+            raise ValueError(f"layout {text!r}: can't read {match.group()!r}")
+        dims.append(names)
+    axes = [axis for dim in dims for axis in dim if not axis.isdigit()]
+    if not dims or len(set(axes)) < len(axes):
+        raise ValueError(f"layout {text!r}: it needs at least one axis and each axis once")
+    return Layout(tuple(dims))
+
+
+def check_complete(
+    layouts: Mapping[str, str], parameters: Mapping[str, object], owner: str
+) -> None:
+    """Check that layouts and parameters name each other one to one.
+
+    Raises:
+        ValueError: a parameter without a layout, or a layout without a parameter; all are listed.
+    """
+    missing = sorted(parameters.keys() - layouts.keys())
+    unused = sorted(layouts.keys() - parameters.keys())
+    if missing or unused:
+        faults = [f"no layout for {name}" for name in missing]
+        faults += [f"no parameter for layout {name}" for name in unused]
+        raise ValueError(f"axis map of {owner}: {'; '.join(faults)}")

@@ -1,0 +1,149 @@
+"""Model folders: `config.json` and `model.safetensors`, written atomically, read without pickle.
+
+A static model's folder also holds `modeling.py`, a copy of `vitnas.nn.vit`, whose `load(folder)`
+builds the model on torch and timm alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vitnas import files
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.models import family, make_config
+from vitnas.nn import vit as nn_vit
+from vitnas.space import Space
+from vitnas.supernet import Supernet, build_static
+
+FORMAT = 1
+CONFIG, WEIGHTS, MODELING = "config.json", "model.safetensors", "modeling.py"
+
+
+def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
+    """Write a supernet or a static model made by vitnas as a folder and return its path.
+
+    `info` is kept in `config.json` beside what rebuilds the model: classes, input, provenance,
+    metrics. All of it must be JSON-able.
+
+    Raises:
+        InputError: the model was not made by vitnas, or the folder can't be written.
+    """
+    folder = Path(folder)
+    record: dict[str, Any] = {"vitnas": FORMAT, **_describe(model), **info}
+    state = {
+        name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()
+    }
+    files.write(folder / WEIGHTS, lambda path: save_file(state, path, {"format": "pt"}))
+    if record["kind"] == "model":
+        files.write(folder / MODELING, Path(nn_vit.__file__).read_bytes())
+    files.write_json(folder / CONFIG, record)
+    return folder
+
+
+def load(folder: str | Path) -> nn.Module:
+    """Return the supernet or static model that a folder holds, in evaluation mode.
+
+    Raises:
+        InputError: there is no model, it can't be read, or config and weights don't fit together.
+    """
+    folder = Path(folder)
+    record = read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        model = _rebuild(record, folder)
+    state = read_weights(folder / WEIGHTS)
+    expected = model.state_dict()
+    faults = [f"{name} missing" for name in expected if name not in state]
+    faults += [f"{name} unexpected" for name in state if name not in expected]
+    faults += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise InputError(f"{folder}: weights don't fit the config: {'; '.join(faults[:5])}{more}")
+    model.to(next(iter(state.values())).dtype)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Return the record of a model folder.
+
+    Raises:
+        InputError: there is none, or it is of a format that this version can't read.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is no model folder: it has no {CONFIG}")
+    record = files.read_json(folder / CONFIG)
+    if not isinstance(record, dict) or record.get("vitnas") != FORMAT:
+        raise InputError(f"{folder / CONFIG} is no vitnas model of format {FORMAT}")
+    return record
+
+
+def update_config(folder: str | Path, **info: Any) -> dict[str, Any]:
+    """Add to the record of a model folder; mappings are merged, one level deep. Return it."""
+    record = read_config(folder)
+    for name, value in info.items():
+        old = record.get(name)
+        merge = isinstance(old, dict) and isinstance(value, Mapping)
+        record[name] = {**old, **value} if merge else value  # type: ignore[dict-item]
+    files.write_json(Path(folder) / CONFIG, record)
+    return record
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        InputError: the file is missing, truncated or of another format.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"can't read weights {path}: {error}") from error
+
+
+def _describe(model: nn.Module) -> dict[str, Any]:
+    if isinstance(model, Supernet):
+        return {
+            "kind": "supernet",
+            "family": model.largest.family,
+            "largest": model.largest.to_dict(),
+            "options": model.config.to_dict(),
+            "space": model.space.to_dict() if model.space else None,
+            "sharing": model.sharing.to_json(),
+        }
+    record = getattr(model, "vitnas_config", None)
+    if not isinstance(record, dict):
+        raise InputError(
+            f"can't save a {type(model).__name__}: only models of vitnas.build, extract or load"
+        )
+    arch = Arch.from_dict(record["arch"])
+    made = family(arch.family)
+    config = make_config(made, arch, record["options"])
+    build = made.build_args(config, arch)
+    return {"kind": "model", "family": arch.family, **record, "build": build}
+
+
+def _rebuild(record: Mapping[str, Any], folder: Path) -> nn.Module:
+    try:
+        if record["kind"] == "supernet":
+            space = Space.from_dict(record["space"]) if record["space"] else None
+            largest = Arch.from_dict(record["largest"])
+            options = dict(record["options"])
+            return Supernet(space, sharing=record["sharing"], largest=largest, **options)
+        arch = Arch.from_dict(record["arch"])
+        made = family(arch.family)
+        return build_static(made, make_config(made, arch, record["options"]), arch)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / CONFIG} is damaged: {error!r}") from error

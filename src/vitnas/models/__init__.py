@@ -1,0 +1,29 @@
+"""Model families. Adding one: its own file, and its line in `FAMILIES`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from vitnas.errors import unknown
+from vitnas.models.base import Config, Family, Kind, Unit, make_config
+
+__all__ = ["FAMILIES", "Config", "Family", "Kind", "Unit", "family", "make_config"]
+
+FAMILIES = {
+    "autoformer": "vitnas.models.autoformer",
+    "vit": "vitnas.models.vit",
+}
+
+
+@cache
+def family(name: str) -> Family:
+    """Return a model family by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in FAMILIES:
+        raise unknown("model family", name, FAMILIES)
+    found: Family = import_module(FAMILIES[name]).FAMILY
+    return found

@@ -1,0 +1,181 @@
+"""What a model family tells the core: its units, the axes of its parameters, its static modules.
+
+Nothing here imports torch: sizes, layouts and costs are numbers and text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Attention: TypeAlias = Literal["explicit", "factorised"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What all families need beside the architecture: classes, image, regularisation.
+
+    Raises:
+        InputError: a number is out of range, or the patches don't divide the image.
+    """
+
+    num_classes: int = 1000
+    img_size: tuple[int, int] = (224, 224)
+    in_chans: int = 3
+    patch_size: int = 16
+    drop_path_rate: float = 0.0
+    drop_path_depth: int | None = None
+    """The drop-path ramp ends at this layer; a supernet's largest depth, else the own depth."""
+
+    def __post_init__(self) -> None:
+        height, width = self.img_size
+        if self.num_classes < 0 or min(height, width, self.in_chans, self.patch_size) < 1:
+            raise InputError(
+                f"num_classes {self.num_classes}, img_size {height}x{width}, in_chans "
+                f"{self.in_chans} and patch_size {self.patch_size} must be positive"
+            )
+        if height % self.patch_size or width % self.patch_size:
+            raise InputError(
+                f"img_size {height}x{width} is no multiple of patch_size {self.patch_size}"
+            )
+        if not 0 <= self.drop_path_rate < 1:
+            raise InputError(f"drop_path_rate is {self.drop_path_rate}; it must be in [0, 1)")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
+
+    def drop_path(self, layer: int, depth: int) -> float:
+        """Return the drop-path rate of a layer: a linear ramp from 0, not rescaled to the depth."""
+        last = max((self.drop_path_depth or depth) - 1, 1)
+        return self.drop_path_rate * layer / last
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able options."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The sizes of a unit: everything that its static module depends on, beside the config."""
+
+    role: str
+    sizes: tuple[tuple[str, int], ...]
+    settings: tuple[tuple[str, float], ...] = ()
+
+    @cached_property
+    def size(self) -> dict[str, int]:
+        """Axis → size."""
+        return dict(self.sizes)
+
+    @cached_property
+    def setting(self) -> dict[str, float]:
+        """Name → value of what is no size, such as drop_path."""
+        return dict(self.settings)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of an architecture: where it lives in the static model, and its kind.
+
+    The unit at path "" is the root (stem and head).
+    """
+
+    path: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model family. The functions take the family's config; `units` lists the root first.
+
+    - `genes`: the level of every gene; `optional` genes fix a config option of the same name.
+    - `layouts(config, role, legacy)`: layout of each parameter of a unit, by name inside the unit.
+    - `build(config, arch)`: the static model; `build_unit(config, kind)`: the module of one unit
+      (of the root: the static model without its units).
+    - `stem(root, images)` and `head(root, tokens)`: what the root does before and after its units.
+    - `macs(config, kind, attention)`: exact multiply-adds of a unit for one image.
+    """
+
+    name: str
+    genes: Mapping[str, str]
+    config: type[Config]
+    units: Callable[[Any, Arch], tuple[Unit, ...]]
+    layouts: Callable[[Any, str, bool], Mapping[str, str]]
+    build: Callable[[Any, Arch], nn.Module]
+    build_unit: Callable[[Any, Kind], nn.Module]
+    build_args: Callable[[Any, Arch], dict[str, Any]]
+    stem: Callable[[nn.Module, Tensor], Tensor]
+    head: Callable[[nn.Module, Tensor], Tensor]
+    macs: Callable[[Any, Kind, Attention], int]
+    optional: tuple[str, ...] = ("patch_size", "head_dim")
+
+
+def make_config(family: Family, arch: Arch, options: Mapping[str, Any]) -> Any:
+    """Return the family's config from options, and from the genes that fix some of them.
+
+    Raises:
+        InputError: an unknown option, a wrong value, or one that contradicts the architecture.
+    """
+    fields = {field.name for field in dataclasses.fields(family.config)}
+    values = dict(options)
+    for name in values:
+        if name not in fields:
+            raise unknown(f"{family.name} option", name, fields)
+    for name in fields & set(arch):
+        if values.setdefault(name, arch[name]) != arch[name]:
+            raise InputError(f"{name} is {values[name]}, but the architecture has {arch[name]}")
+    if "img_size" in values:
+        values["img_size"] = _pair(values["img_size"])
+    return family.config(**values)
+
+
+def check_genes(genes: Mapping[str, str], optional: Collection[str], arch: Arch) -> None:
+    """Check that an architecture has these genes (name → level), with lists as long as the depth.
+
+    Raises:
+        InputError: it hasn't; every fault is named.
+    """
+    faults = [f"{name} is missing" for name in genes if name not in arch]
+    faults += [f"{name} is no gene" for name in arch if name not in genes and name not in optional]
+    depth = arch.get("depth")
+    if not isinstance(depth, int) or depth < 1:
+        faults.append(f"depth is {depth!r}, it must be a whole number from 1")
+    else:
+        present = {name: level for name, level in genes.items() if name in arch}
+        found = (_gene_fault(name, arch[name], level, depth) for name, level in present.items())
+        faults += [fault for fault in found if fault]
+    if faults:
+        raise InputError(f"{arch.family} architecture: {'; '.join(faults)}")
+
+
+def _gene_fault(name: str, value: Any, level: str, depth: int) -> str | None:
+    if (level == "block") != isinstance(value, tuple):
+        wanted = f"{depth} values, one a layer" if level == "block" else "one value"
+        return f"{name} is {value!r}, it must be {wanted}"
+    values = value if isinstance(value, tuple) else (value,)
+    if level == "block" and len(values) != depth:
+        return f"{name} has {len(values)} values, the depth is {depth}"
+    if any(not isinstance(v, int | float) or not 0 < v < math.inf for v in values):
+        return f"{name} is {value!r}, it must be positive"
+    if not name.endswith("_ratio") and any(v != int(v) for v in values):
+        return f"{name} is {value!r}, it must be whole"
+    return None
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(n, int) for n in pair):
+        raise InputError(f"img_size is {value!r}; it is one whole number, or height and width")
+    return pair

@@ -1,0 +1,131 @@
+"""Supernets of timm's plain ViT and DeiT, with their pretrained weights if wanted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import timm
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+from vitnas.models.vit import hidden_dim
+from vitnas.sharing import Sharing
+from vitnas.space import Choice, Space
+from vitnas.supernet import Supernet
+
+
+def from_timm(
+    name: str,
+    space: Space | None = None,
+    *,
+    pretrained: bool = False,
+    sharing: Sharing = "ranked",
+    **kwargs: Any,
+) -> Supernet:
+    """Make a supernet of a timm ViT or DeiT.
+
+    The largest subnet is the timm model itself, with its weights. With the policy `ranked` (the
+    default) heads, MLP units and channels are first ordered by importance, so that a prefix keeps
+    what matters; see `vitnas.ranking.rank` for an ordering by data.
+
+    Args:
+        name: a timm model name.
+        space: what to search, inside the model; by default `around(model)`.
+        pretrained: load timm's pretrained weights (timm downloads them if they are not at hand).
+        sharing: policies, as for `Supernet`.
+        kwargs: for `timm.create_model`, such as num_classes, img_size, in_chans, drop_path_rate.
+
+    Raises:
+        InputError: timm has no such model, it is no plain ViT, or the space does not fit inside.
+    """
+    if not timm.is_model(name):
+        raise unknown("timm model", name, timm.list_models("*vit*") + timm.list_models("deit*"))
+    model = timm.create_model(name, pretrained=pretrained, **kwargs)
+    largest, options = describe(model, name)
+    space = around(largest) if space is None else space
+    if space.family != "vit":
+        raise InputError(f"the space is of family {space.family}; a timm ViT needs family vit")
+    net = Supernet(space, sharing=sharing, largest=largest, static=model, **options)
+    if any(net.sharing.ranked(axis) for axis in ("embed", "heads", "hidden")):
+        from vitnas.ranking import rank
+
+        rank(net)
+    return net
+
+
+def around(largest: Arch) -> Space:
+    """Return the default space inside a ViT: down to half its width, heads and MLP, depth by 4."""
+    embed, heads, ratio = largest.embed_dim, largest.num_heads[0], largest.mlp_ratio[0]
+    depths = tuple(range(max(1, largest.depth - 4), largest.depth + 1))
+    widths = tuple(sorted({embed // 2, embed * 3 // 4, embed}))
+    halves = tuple(sorted({max(1, heads // 2), max(1, heads * 3 // 4), heads}))
+    return Space(
+        "vit",
+        (
+            Choice("depth", depths),
+            Choice("mlp_ratio", (ratio / 2, ratio * 3 / 4, ratio), "block"),
+            Choice("num_heads", halves, "block"),
+            Choice("embed_dim", widths),
+        ),
+    )
+
+
+def describe(model: Any, name: str) -> tuple[Arch, dict[str, Any]]:
+    """Return the architecture and the options of a timm ViT.
+
+    Raises:
+        InputError: it has parts that the plain ViT lacks.
+    """
+    plain = type(model) is VisionTransformer and all(type(b) is Block for b in model.blocks)
+    if not plain or model.attn_pool is not None or model.global_pool not in ("token", "avg"):
+        raise InputError(
+            f"{name} is not a plain timm ViT or DeiT (class VisionTransformer with timm's Block, "
+            "token or avg pooling)"
+        )
+    blocks = model.blocks
+    first = blocks[0]
+    embed, depth = model.embed_dim, len(blocks)
+    arch = Arch(
+        "vit",
+        depth=depth,
+        mlp_ratio=tuple(_ratio(block.mlp.fc1.out_features, embed) for block in blocks),
+        num_heads=tuple(block.attn.num_heads for block in blocks),
+        embed_dim=embed,
+    )
+    return arch, _options(model, first, depth)
+
+
+def _ratio(hidden: int, embed: int) -> float:
+    """Return the MLP ratio that truncates to this width; a plain quotient can fall one short."""
+    ratio = hidden / embed
+    return ratio if hidden_dim(embed, ratio) == hidden else math.nextafter(ratio, math.inf)
+
+
+def _options(model: Any, first: Any, depth: int) -> dict[str, Any]:
+    patch = model.patch_embed.patch_size
+    if patch[0] != patch[1]:
+        raise InputError(f"patches of {patch[0]}x{patch[1]} are not supported; they must be square")
+    last = model.blocks[-1].drop_path1
+    return {
+        "num_classes": model.num_classes,
+        "img_size": tuple(model.patch_embed.img_size),
+        "in_chans": model.in_chans,
+        "patch_size": patch[0],
+        "drop_path_rate": float(getattr(last, "drop_prob", 0.0) or 0.0),
+        "drop_path_depth": depth,
+        "head_dim": first.attn.head_dim,
+        "pool": model.global_pool,
+        "class_token": model.has_class_token,
+        "abs_pos": model.pos_embed is not None,
+        "no_embed_class": model.no_embed_class,
+        "reg_tokens": model.num_reg_tokens,
+        "pre_norm": not isinstance(model.norm_pre, nn.Identity),
+        "fc_norm": not isinstance(model.fc_norm, nn.Identity),
+        "qkv_bias": first.attn.qkv.bias is not None,
+        "qk_norm": not isinstance(first.attn.q_norm, nn.Identity),
+        "init_values": 1e-5 if hasattr(first.ls1, "gamma") else None,
+        "norm_eps": first.norm1.eps,
+    }

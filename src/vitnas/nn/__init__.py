@@ -1,0 +1,1 @@
+"""Static building blocks that timm lacks. They need torch and timm alone."""

@@ -1,0 +1,89 @@
+"""Ordering a supernet's storage by importance, so that a prefix keeps what matters.
+
+Reordering heads, MLP units or channels consistently leaves the largest network's function as it
+is; afterwards the policy `ranked`, a prefix, keeps the most important ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from vitnas.axes import Layout, parse
+from vitnas.slicing import permute, scores_along
+from vitnas.supernet import Elastic, Supernet
+
+AXES = ("embed", "heads", "hidden")
+
+
+def rank(
+    net: Supernet,
+    batches: Iterable[tuple[Tensor, Tensor]] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+) -> None:
+    """Reorder a supernet's storage along its ranked axes, the most important entries first.
+
+    Without data the importance of an entry is the sum of its squared weights. With batches of
+    images and labels it is the sum of (weight · gradient)² of the loss on the largest subnet
+    (first-order Taylor; Molchanov et al., CVPR 2019). Channels of the residual stream (embed) are
+    ordered once for the whole net, heads and MLP units in each block.
+    """
+    scores = _squares(net) if batches is None else _taylor(net, batches, loss)
+    units = [(path, module) for path, module in net.named_modules() if isinstance(module, Elastic)]
+    for axis in AXES:
+        if not net.sharing.ranked(axis):
+            continue
+        groups = [units] if axis == "embed" else [[unit] for unit in units]
+        for group in groups:
+            _reorder(group, axis, scores)
+
+
+def layouts(unit: Elastic) -> Iterator[tuple[str, nn.Parameter, Layout]]:
+    """Yield name, parameter and layout of everything a unit stores for its largest kind."""
+    for name, text in unit._layouts.items():
+        yield name, unit.get_parameter(name), parse(text)
+
+
+def reorder(group: Iterable[Elastic], axis: str, order: Tensor) -> None:
+    """Reorder one axis in all parameters of some units, in place."""
+    with torch.no_grad():
+        for unit in group:
+            for _, parameter, layout in layouts(unit):
+                parameter.copy_(permute(parameter, layout, unit._largest.size, axis, order))
+
+
+def _reorder(group: list[tuple[str, Elastic]], axis: str, scores: dict[str, Tensor]) -> None:
+    holders = [(path, unit) for path, unit in group if axis in unit._largest.size]
+    if not holders:
+        return
+    sizes = holders[0][1]._largest.size
+    tensors = [
+        (scores[f"{path}.{name}" if path else name], layout)
+        for path, unit in holders
+        for name, _, layout in layouts(unit)
+    ]
+    total = scores_along(tensors, sizes, axis)
+    order = torch.argsort(total, descending=True, stable=True)
+    reorder([unit for _, unit in holders], axis, order)
+
+
+def _squares(net: Supernet) -> dict[str, Tensor]:
+    return {name: parameter.detach() ** 2 for name, parameter in net.named_parameters()}
+
+
+def _taylor(
+    net: Supernet,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    totals = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+    for images, labels in batches:
+        names, parameters = zip(*net.named_parameters(), strict=True)
+        value = loss(net(images, net.largest), labels)
+        gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+        for name, parameter, gradient in zip(names, parameters, gradients, strict=True):
+            if gradient is not None:
+                totals[name] += (parameter.detach() * gradient) ** 2
+    return totals

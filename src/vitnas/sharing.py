@@ -1,0 +1,109 @@
+"""Sharing policies: what a supernet stores, and which part of it a size uses.
+
+A policy acts on an axis. Names of policies, with the works that use them:
+
+- `prefix`: the first n (AutoFormer's weight entanglement, OFA's elastic width)
+- `suffix`: the last n (the right side of BCNet)
+- `centre`: the middle n (kernel and window crops)
+- `ranked`: the first n after the storage was ordered once by importance (pretrained models)
+- `independent`: a tensor of its own for every combination of sizes (classical weight sharing)
+- `legacy`: prefix on the storage order of a family's original code, which its weights need
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from vitnas.axes import Layout
+from vitnas.errors import unknown
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an axis is shared: where a size starts in the largest, and how it is stored."""
+
+    start: Callable[[int, int], int]
+    private: bool = False
+    ranked: bool = False
+    legacy: bool = False
+
+
+def _first(largest: int, n: int) -> int:
+    return 0
+
+
+def _last(largest: int, n: int) -> int:
+    return largest - n
+
+
+def _middle(largest: int, n: int) -> int:
+    return (largest - n) // 2
+
+
+POLICIES: dict[str, Policy] = {
+    "prefix": Policy(_first),
+    "suffix": Policy(_last),
+    "centre": Policy(_middle),
+    "ranked": Policy(_first, ranked=True),
+    "independent": Policy(_first, private=True),
+    "legacy": Policy(_first, legacy=True),
+}
+
+Sharing: TypeAlias = "str | Mapping[str, str]"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A sharing in force: the policy of every axis, `prefix` where none is named."""
+
+    default: str = "prefix"
+    axes: tuple[tuple[str, str], ...] = ()
+
+    def policy(self, axis: str) -> Policy:
+        """Return the policy of an axis."""
+        return POLICIES[dict(self.axes).get(axis, self.default)]
+
+    def starts(
+        self, axes: tuple[str, ...], largest: Mapping[str, int], sizes: Mapping[str, int]
+    ) -> tuple[int, ...]:
+        """Return where each axis starts in the storage (a literal dimension at 0)."""
+        return tuple(
+            0 if axis.isdigit() else self.policy(axis).start(largest[axis], sizes[axis])
+            for axis in axes
+        )
+
+    def private_axes(self, layout: Layout, elastic: frozenset[str]) -> tuple[str, ...]:
+        """Return the axes of a parameter whose sizes each have a tensor of their own."""
+        return tuple(a for a in layout.axes if a in elastic and self.policy(a).private)
+
+    @property
+    def legacy(self) -> bool:
+        """Whether the family's legacy storage order is in force."""
+        return any(POLICIES[name].legacy for name in self._names())
+
+    def ranked(self, axis: str) -> bool:
+        """Whether an axis is stored in order of importance."""
+        return self.policy(axis).ranked
+
+    def to_json(self) -> str | dict[str, str]:
+        """Return what `rules` reads."""
+        return {"*": self.default, **dict(self.axes)} if self.axes else self.default
+
+    def _names(self) -> set[str]:
+        return {self.default, *(name for _, name in self.axes)}
+
+
+def rules(sharing: Sharing) -> Rules:
+    """Read a sharing: the name of one policy, or a mapping from axis to policy (`*`: the rest).
+
+    Raises:
+        InputError: there is no such policy.
+    """
+    named = {"*": sharing} if isinstance(sharing, str) else dict(sharing)
+    for name in named.values():
+        if name not in POLICIES:
+            raise unknown("sharing policy", name, POLICIES)
+    default = named.pop("*", "prefix")
+    return Rules(default, tuple(sorted(named.items())))

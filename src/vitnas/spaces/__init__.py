@@ -1,0 +1,83 @@
+"""Search spaces by name, and from a user's YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vitnas.errors import InputError, unknown
+from vitnas.models import FAMILIES, family
+from vitnas.space import Choice, Space
+from vitnas.spaces import autoformer
+
+SPACES = {**autoformer.SPACES}
+
+
+def spaces() -> tuple[str, ...]:
+    """Return the names of the search spaces that come with the package."""
+    return tuple(SPACES)
+
+
+def space(name: str | Path) -> Space:
+    """Return a search space by name, or read one from a YAML file (see `read`).
+
+    Raises:
+        InputError: there is no such name or file, or the file does not describe a space.
+    """
+    if str(name) in SPACES:
+        return SPACES[str(name)]()
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise unknown("search space", str(name), SPACES)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"can't read search space {path}: {error}") from error
+    try:
+        record = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return read(record, path.stem, str(path))
+
+
+def read(record: Any, name: str = "", source: str = "search space") -> Space:
+    """Make a search space of a mapping such as this YAML::
+
+        family: autoformer
+        depth: [12, 13, 14]
+        embed_dim: [192, 216, 240]
+        num_heads: [3, 4]          # in every layer; a list of lists gives one list a layer
+        mlp_ratio: [3.5, 4]
+        patch_size: 16             # a single value is fixed
+
+    Raises:
+        InputError: it is not a mapping, the family is unknown, or a gene is unknown or missing.
+    """
+    if not isinstance(record, Mapping) or "family" not in record:
+        raise InputError(
+            f"{source}: needs `family` ({', '.join(FAMILIES)}) and a list of values for each gene"
+        )
+    model = family(str(record["family"]))
+    genes = {key: value for key, value in record.items() if key not in ("family", "name")}
+    known = {**model.genes, **dict.fromkeys(model.optional, "net")}
+    for gene in genes:
+        if gene not in known:
+            raise unknown(f"gene of {model.name}", gene, known)
+    missing = [gene for gene in model.genes if gene not in genes]
+    if missing:
+        raise InputError(f"{source}: {', '.join(missing)} missing")
+    choices = tuple(
+        Choice(gene, _values(genes[gene]), level)  # type: ignore[arg-type]
+        for gene, level in known.items()
+        if gene in genes
+    )
+    return Space(model.name, choices, name=str(record.get("name", name)))
+
+
+def _values(value: Any) -> Any:
+    if not isinstance(value, list):
+        return (value,)
+    return tuple(tuple(v) if isinstance(v, list) else v for v in value)

@@ -1,0 +1,351 @@
+"""The supernet: the parameters of the largest static model, and how to run any subnet on them.
+
+Every unit (the root with stem and head, or one block) owns its largest parameters and slices them
+inside its own forward, so that wrappers and compilers meet one unit at a time. A slice is run by a
+static twin: the unit's ordinary module at that size, without storage of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vitnas import axes, slicing
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.models import Config, Family, Kind, Unit, family, make_config
+from vitnas.sharing import Rules, Sharing, rules
+from vitnas.space import Space
+
+
+class _Call(nn.Module):
+    """Runs a function of a module, so that `functional_call` can reach more than its forward."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, function: Any, x: Tensor) -> Tensor:
+        result: Tensor = self.module(x) if function is None else function(self.module, x)
+        return result
+
+
+@lru_cache(maxsize=4096)
+def twin(name: str, config: Config, kind: Kind, training: bool, device: torch.device) -> _Call:
+    """Return the static module of a kind: parameters on the meta device, buffers real.
+
+    The module is only a program: `functional_call` lends it parameters for the time of a call
+    (not thread-safe, as two calls of one kind would share it).
+    """
+    build = family(name).build_unit
+    with torch.device("meta"):
+        module = build(config, kind)
+    if any(True for _ in module.buffers()):
+        with torch.random.fork_rng(devices=[]):
+            real = build(config, kind)
+        for path, buffer in real.named_buffers():
+            owner, _, last = path.rpartition(".")
+            module.get_submodule(owner)._buffers[last] = buffer.to(device)
+    return _Call(module).train(training)
+
+
+class Elastic(nn.Module):
+    """One unit: it owns the largest parameters and runs any kind as a slice of them.
+
+    It takes over the children and parameters of the static module, so its state has the static
+    model's names. Tensors that a policy keeps private to a size lie beside them in `banks`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        owner: tuple[Family, Any],
+        largest: Kind,
+        kinds: tuple[Kind, ...],
+        sharing: Rules,
+    ) -> None:
+        super().__init__()
+        for name, child in module._modules.items():
+            self.add_module(name, child)
+        for name, parameter in module._parameters.items():
+            self.register_parameter(name, parameter)
+        for name, buffer in module._buffers.items():
+            self.register_buffer(name, buffer, name not in module._non_persistent_buffers_set)
+        self._family, self._config = owner
+        self._largest = largest
+        self._sharing = sharing
+        self._layouts = dict(self._family.layouts(self._config, largest.role, sharing.legacy))
+        self._elastic = slicing.elastic_axes([largest.size, *(kind.size for kind in kinds)])
+        self._add_banks(kinds)
+
+    def _add_banks(self, kinds: tuple[Kind, ...]) -> None:
+        """Store one tensor for each combination of private sizes, initially the shared slice."""
+        banks = {}
+        for name, text in self._layouts.items():
+            private = self._sharing.private_axes(axes.parse(text), self._elastic)
+            for key in slicing.combinations(private, (kind.size for kind in kinds)):
+                if private and key != tuple((axis, self._largest.size[axis]) for axis in private):
+                    sizes = {**self._largest.size, **dict(key)}
+                    shared = slicing.take(self.get_parameter(name), self._plan(text, sizes))
+                    banks[_bank(name, key)] = nn.Parameter(shared.detach().clone())
+        if banks:
+            self.banks = nn.ParameterDict(banks)
+
+    def _plan(self, text: str, sizes: Mapping[str, int]) -> slicing.Plan | None:
+        return slicing.plan(text, self._largest.sizes, tuple(sizes.items()), self._sharing)
+
+    def slices(self, kind: Kind) -> dict[str, Tensor]:
+        """Return the parameters of one kind by name inside the unit, differentiable."""
+        return {name: self._slice(name, text, kind) for name, text in self._layouts.items()}
+
+    def _slice(self, name: str, text: str, kind: Kind) -> Tensor:
+        private = self._sharing.private_axes(axes.parse(text), self._elastic)
+        key = tuple((axis, kind.size[axis]) for axis in private)
+        if all(self._largest.size[axis] == n for axis, n in key):
+            return slicing.take(self.get_parameter(name), self._plan(text, kind.size))
+        stored = {**self._largest.size, **dict(key)}
+        how = slicing.plan(text, tuple(stored.items()), kind.sizes, self._sharing)
+        return slicing.take(self.banks[_bank(name, key)], how)
+
+    def run(
+        self, kind: Kind, parameters: Mapping[str, Tensor], x: Tensor, part: Any = None
+    ) -> Tensor:
+        """Run the twin of a kind, or a function of it, with these parameters."""
+        module = twin(self._family.name, self._config, kind, self.training, x.device)
+        given = {f"module.{name}": tensor for name, tensor in parameters.items()}
+        given |= dict(module.named_buffers())
+        result: Tensor = functional_call(module, given, (part, x), tie_weights=False, strict=True)
+        return result
+
+
+class ElasticBlock(Elastic):
+    """A unit that the root calls in turn: tokens in, tokens out."""
+
+    def forward(self, x: Tensor, kind: Kind) -> Tensor:
+        """Return the unit's output at this kind."""
+        return self.run(kind, self.slices(kind), x)
+
+
+class Supernet(Elastic):
+    """A weight-sharing supernet of a search space.
+
+    Args:
+        space: the architectures that it serves; None serves all that fit inside `largest`.
+        num_classes: classes of the head.
+        img_size: height and width of the images, or one number for both.
+        sharing: a policy for all axes, or a mapping from axis to policy (see `vitnas.sharing`).
+        largest: the stored architecture where it is larger than `space.largest`.
+        static: the model to take over instead of building one (its config must be the same).
+        options: other options of the family's config, such as patch_size or drop_path_rate.
+
+    Raises:
+        InputError: an unknown option or policy, or a space that doesn't fit inside `largest`.
+    """
+
+    def __init__(
+        self,
+        space: Space | None,
+        num_classes: int = 1000,
+        img_size: int | tuple[int, int] = 224,
+        *,
+        sharing: Sharing = "prefix",
+        largest: Arch | None = None,
+        static: nn.Module | None = None,
+        **options: Any,
+    ) -> None:
+        if space is None and largest is None:
+            raise InputError("a supernet needs a space, or its largest architecture")
+        top = largest if largest is not None else space.largest  # type: ignore[union-attr]
+        model = family(top.family)
+        options |= {"num_classes": num_classes, "img_size": img_size}
+        config = make_config(model, top, options)
+        if config.drop_path_depth is None:
+            config = make_config(model, top, {**options, "drop_path_depth": _layers(top)})
+        units = model.units(config, top)
+        kinds = _kinds(space, model, config, units)
+        law = rules(sharing)
+        static = model.build(config, top) if static is None else static
+        super().__init__(static, (model, config), units[0].kind, kinds[""], law)
+        _check(model, config, static, units, law)
+        for unit in units[1:]:
+            part = static.get_submodule(unit.path)
+            elastic = ElasticBlock(part, (model, config), unit.kind, kinds[unit.path], law)
+            self.set_submodule(unit.path, elastic)
+        self.space = space
+        self.largest = top
+
+    @property
+    def config(self) -> Any:
+        """The family's config: classes, image size and options."""
+        return self._config
+
+    @property
+    def sharing(self) -> Rules:
+        """The sharing policies in force."""
+        return self._sharing
+
+    def units(self, arch: Arch) -> tuple[Unit, ...]:
+        """Return the units of an architecture, the root first.
+
+        Raises:
+            InputError: the architecture is not in the space, or does not fit inside the largest.
+        """
+        return _units(self._family.name, self._config, self.space, self.largest, arch)
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        """Return the logits (B, num_classes) of a subnet for images (B, in_chans, H, W).
+
+        Raises:
+            InputError: the architecture is not in the space.
+        """
+        root, *blocks = self.units(arch)
+        parameters = self.slices(root.kind)
+        x = self.run(root.kind, parameters, x, self._family.stem)
+        for unit in blocks:
+            x = self.get_submodule(unit.path)(x, unit.kind)
+        return self.run(root.kind, parameters, x, self._family.head)
+
+    @torch.no_grad()
+    def subnet_state(self, arch: Arch) -> dict[str, Tensor]:
+        """Return the state of a subnet under the static model's names, copied."""
+        state: dict[str, Tensor] = {}
+        for unit in self.units(arch):
+            elastic = self.get_submodule(unit.path)
+            assert isinstance(elastic, Elastic)
+            prefix = f"{unit.path}." if unit.path else ""
+            parts = elastic.slices(unit.kind)
+            state |= {prefix + name: tensor.clone() for name, tensor in parts.items()}
+        return state
+
+    def extract(self, arch: Arch) -> nn.Module:
+        """Return a subnet as an ordinary static model with storage of its own.
+
+        Raises:
+            InputError: the architecture is not in the space.
+        """
+        state = self.subnet_state(arch)
+        with torch.random.fork_rng(devices=[]):
+            model = build_static(self._family, self._config, arch)
+        first = next(iter(state.values()))
+        model.to(device=first.device, dtype=first.dtype)
+        model.load_state_dict(state, strict=True)
+        return model.train(self.training)
+
+    @classmethod
+    def from_timm(
+        cls,
+        name: str,
+        space: Space | None = None,
+        *,
+        pretrained: bool = False,
+        sharing: Sharing = "ranked",
+        **kwargs: Any,
+    ) -> Supernet:
+        """Make a supernet of a timm ViT or DeiT; see `vitnas.models.timm_vit.from_timm`."""
+        from vitnas.models.timm_vit import from_timm
+
+        return from_timm(name, space, pretrained=pretrained, sharing=sharing, **kwargs)
+
+
+def build(
+    arch: Arch,
+    num_classes: int = 1000,
+    img_size: int | tuple[int, int] = 224,
+    **options: Any,
+) -> nn.Module:
+    """Build the static model of an architecture, freshly initialised.
+
+    Raises:
+        InputError: the architecture lacks a gene of its family, or an option is unknown.
+    """
+    model = family(arch.family)
+    config = make_config(model, arch, {**options, "num_classes": num_classes, "img_size": img_size})
+    return build_static(model, config, arch)
+
+
+def build_static(model: Family, config: Any, arch: Arch) -> nn.Module:
+    """Build a static model that knows what it is: `model.vitnas_config` is a JSON-able record."""
+    built = model.build(config, arch)
+    record = {"arch": arch.to_dict(), "options": config.to_dict()}
+    built.vitnas_config = record  # type: ignore[assignment]
+    return built
+
+
+@lru_cache(maxsize=16384)
+def _units(
+    name: str, config: Config, space: Space | None, largest: Arch, arch: Arch
+) -> tuple[Unit, ...]:
+    if space is not None and arch != largest:
+        space.validate(arch)
+    model = family(name)
+    make_config(model, arch, config.to_dict())
+    units, stored = model.units(config, arch), model.units(config, largest)
+    if space is None:
+        check_fits(units, stored)
+    return units
+
+
+def check_fits(units: tuple[Unit, ...], stored: tuple[Unit, ...]) -> None:
+    """Check that units exist in a stored model and are no larger.
+
+    Raises:
+        InputError: they don't; the message names the first that does not fit.
+    """
+    room = {unit.path: unit.kind.size for unit in stored}
+    for unit in units:
+        if unit.path not in room:
+            raise InputError(f"the architecture has {unit.path}, the supernet ends before it")
+        for axis, n in unit.kind.sizes:
+            if n > room[unit.path][axis]:
+                where = unit.path or "the root"
+                raise InputError(
+                    f"{axis} of {where} is {n}, the supernet has {room[unit.path][axis]}"
+                )
+
+
+def _kinds(
+    space: Space | None, model: Family, config: Any, stored: tuple[Unit, ...]
+) -> dict[str, tuple[Kind, ...]]:
+    """Return all kinds that each unit can have in a space, after checking that they fit."""
+    kinds: dict[str, dict[Kind, None]] = {unit.path: {unit.kind: None} for unit in stored}
+    for arch in space.tied() if space is not None else ():
+        units = model.units(config, arch)
+        check_fits(units, stored)
+        for unit in units:
+            kinds[unit.path][unit.kind] = None
+    return {path: tuple(found) for path, found in kinds.items()}
+
+
+def _check(
+    model: Family, config: Any, static: nn.Module, units: tuple[Unit, ...], sharing: Rules
+) -> None:
+    """Check that the layouts name the static model's parameters one to one, with their shapes."""
+    parameters = dict(static.named_parameters())
+    layouts, shapes = {}, {}
+    for unit in units:
+        prefix = f"{unit.path}." if unit.path else ""
+        for name, text in model.layouts(config, unit.kind.role, sharing.legacy).items():
+            layouts[prefix + name] = text
+            shapes[prefix + name] = axes.parse(text).shape(unit.kind.size)
+    axes.check_complete(layouts, parameters, model.name)
+    for name, parameter in parameters.items():
+        if shapes[name] != tuple(parameter.shape):
+            raise ValueError(
+                f"axis map of {model.name}: {name} is {tuple(parameter.shape)}, its layout "
+                f"{layouts[name]!r} gives {shapes[name]}"
+            )
+
+
+def _layers(arch: Arch) -> int:
+    depth = arch["depth"]
+    return sum(depth) if isinstance(depth, tuple) else int(depth)  # type: ignore[arg-type]
+
+
+def _bank(name: str, key: tuple[tuple[str, int], ...]) -> str:
+    sizes = ",".join(f"{axis}={n}" for axis, n in key)
+    return f"{name.replace('.', ':')}@{sizes}"
