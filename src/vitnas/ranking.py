@@ -58,13 +58,12 @@ def _reorder(group: list[tuple[str, Elastic]], axis: str, scores: dict[str, Tens
     holders = [(path, unit) for path, unit in group if axis in unit._largest.size]
     if not holders:
         return
-    sizes = holders[0][1]._largest.size
     tensors = [
-        (scores[f"{path}.{name}" if path else name], layout)
+        (scores[f"{path}.{name}" if path else name], layout, unit._largest.size)
         for path, unit in holders
         for name, _, layout in layouts(unit)
     ]
-    total = scores_along(tensors, sizes, axis)
+    total = scores_along(tensors, axis)
     order = torch.argsort(total, descending=True, stable=True)
     reorder([unit for _, unit in holders], axis, order)
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vitnas.axes import Layout, parse, size
+from vitnas.axes import Layout, parse
 from vitnas.sharing import Rules
 
 
@@ -74,17 +74,15 @@ def permute(
     return split.index_select(layout.axes.index(axis), order).reshape(tensor.shape)
 
 
-def scores_along(
-    tensors: Iterable[tuple[Tensor, Layout]], sizes: Mapping[str, int], axis: str
-) -> Tensor:
-    """Return the sum of the (score) tensors over everything but one axis: shape (axis size,)."""
-    total = torch.zeros(size(axis, sizes), dtype=torch.float64)
-    for tensor, layout in tensors:
+def scores_along(tensors: Iterable[tuple[Tensor, Layout, Mapping[str, int]]], axis: str) -> Tensor:
+    """Return the sum of (score tensor, layout, sizes) over everything but one axis: shape (n,)."""
+    sums = []
+    for tensor, layout, sizes in tensors:
         if axis in layout.axes:
             split = tensor.detach().double().cpu().reshape(layout.split_shape(sizes))
             dim = layout.axes.index(axis)
-            total += split.sum(dim=[d for d in range(split.dim()) if d != dim])
-    return total
+            sums.append(split.movedim(dim, 0).reshape(split.shape[dim], -1).sum(dim=1))
+    return torch.stack(sums).sum(dim=0)
 
 
 def mask_beyond(
