@@ -46,11 +46,13 @@ def twin(name: str, config: Config, kind: Kind, training: bool, device: torch.de
     with torch.device("meta"):
         module = build(config, kind)
     if any(True for _ in module.buffers()):
-        with torch.random.fork_rng(devices=[]):
+        # Cached beyond this call, so neither its generator state nor its inference mode may show.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             real = build(config, kind)
         for path, buffer in real.named_buffers():
             owner, _, last = path.rpartition(".")
-            module.get_submodule(owner)._buffers[last] = buffer.to(device)
+            with torch.inference_mode(False):
+                module.get_submodule(owner)._buffers[last] = buffer.to(device)
     return _Call(module).train(training)
 
 

@@ -8,6 +8,7 @@ k and v. Weights are reordered on the way in; the bias keeps its order through t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,45 @@ def load(
             ours[name] = _deinterleave(ours[name])
     net.load_state_dict(ours)
     return net
+
+
+def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the constructor's arguments that official weights imply.
+
+    What shapes can't show is taken as in every published command: mean pooling (gp) and
+    change_qkv on. Images are taken to be square.
+
+    Raises:
+        InputError: these are not official AutoFormer weights, or they have no position table, from
+            which the image size is read.
+    """
+    try:
+        embed = state_dict["cls_token"].shape[-1]
+        patch = state_dict["patch_embed_super.proj.weight"]
+        hidden = state_dict["blocks.0.fc1.weight"].shape[0]
+        classes = state_dict["head.weight"].shape[0]
+    except KeyError as error:
+        raise InputError(f"not official AutoFormer weights: {error.args[0]} missing") from error
+    if "pos_embed" not in state_dict:
+        raise InputError("the weights have no pos_embed to read the image size from; give a config")
+    side = math.isqrt(state_dict["pos_embed"].shape[1] - 1)
+    table = state_dict.get("blocks.0.attn.rel_pos_embed_k.embeddings_table_v")
+    return {
+        "img_size": side * patch.shape[-1],
+        "patch_size": patch.shape[-1],
+        "in_chans": patch.shape[1],
+        "embed_dim": embed,
+        "depth": len({name.split(".")[1] for name in state_dict if name.startswith("blocks.")}),
+        "num_heads": embed // HEAD_DIM,
+        "mlp_ratio": hidden / embed,
+        "num_classes": classes,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in state_dict,
+        "gp": True,
+        "relative_position": table is not None,
+        "change_qkv": True,
+        "abs_pos": True,
+        "max_relative_position": 14 if table is None else table.shape[0] // 2 - 1,
+    }
 
 
 def dump(net: nn.Module) -> dict[str, Tensor]:

@@ -6,12 +6,16 @@ LayerNorm eps 1e-5, mean pooling of the patches after the final norm, class toke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vitnas.errors import InputError
 from vitnas.models import vit
 from vitnas.models.base import Attention, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -97,4 +101,43 @@ class AutoFormerConfig(vit.ViTConfig):
         return linear + products + augmented + 2 * rows * cols * (rows + cols) * attn
 
 
-FAMILY = replace(vit.FAMILY, name="autoformer", config=AutoFormerConfig)
+def resize(
+    name: str, tensor: Tensor, old: AutoFormerConfig, new: AutoFormerConfig
+) -> Tensor | None:
+    """Return a position table or a relative position table interpolated to another grid.
+
+    A relative table is a function of the distance as a share of the image: the entry of distance
+    d on the new grid is the old table's value at d · old / new grid length, between the two
+    nearest entries. Entry 0 (pairs with the class token) is kept.
+    """
+    if "attn.rel_" not in name.replace(":", "."):
+        return vit.resize(name, tensor, old, new)
+    import torch
+
+    side = 0 if "_rows" in name else 1
+    reach = new.max_relative_position
+    distances = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    limit = old.max_relative_position
+    at = (distances * old.grid[side] / new.grid[side]).clamp(-limit, limit) + limit + 1
+    low = at.floor().long().clamp(max=2 * limit)
+    share = (at - low).to(tensor.dtype)[:, None]
+    between = tensor[low] * (1 - share) + tensor[low + 1] * share
+    return torch.cat([tensor[:1], between])
+
+
+def resized_options(config: AutoFormerConfig, img_size: tuple[int, int]) -> dict[str, Any]:
+    """Return the options for another image size; the clipping distance grows with the grid."""
+    options = vit.resized_options(config, img_size)
+    grid = [length // config.patch_size for length in img_size]
+    growth = max(new / old for new, old in zip(grid, config.grid, strict=True))
+    reach = max(1, math.ceil(config.max_relative_position * growth - 1e-9))
+    return {**options, "max_relative_position": reach}
+
+
+FAMILY = replace(
+    vit.FAMILY,
+    name="autoformer",
+    config=AutoFormerConfig,
+    resize=resize,
+    resized_options=resized_options,
+)

@@ -106,6 +106,7 @@ class Family:
       (of the root: the static model without its units).
     - `stem(root, images)` and `head(root, tokens)`: what the root does before and after its units.
     - `macs(config, kind, attention)`: exact multiply-adds of a unit for one image.
+    - `resize(name, tensor, old, new)`: a parameter for another image size, or None to start afresh.
     """
 
     name: str
@@ -119,6 +120,8 @@ class Family:
     stem: Callable[[nn.Module, Tensor], Tensor]
     head: Callable[[nn.Module, Tensor], Tensor]
     macs: Callable[[Any, Kind, Attention], int]
+    resize: Callable[[str, Tensor, Any, Any], Tensor | None]
+    resized_options: Callable[[Any, tuple[int, int]], dict[str, Any]]
     optional: tuple[str, ...] = ("patch_size", "head_dim")
 
 

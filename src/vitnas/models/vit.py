@@ -256,6 +256,24 @@ def head(root: Any, tokens: Tensor) -> Tensor:
     return logits
 
 
+def resize(name: str, tensor: Tensor, old: ViTConfig, new: ViTConfig) -> Tensor | None:
+    """Return a position table interpolated to another grid, None for a head of other classes."""
+    if "pos_embed" not in name:
+        return None
+    from timm.layers import resample_abs_pos_embed
+
+    prefix = 0 if old.no_embed_class else old.class_token + old.reg_tokens
+    resized: Tensor = resample_abs_pos_embed(
+        tensor, list(new.grid), list(old.grid), num_prefix_tokens=prefix
+    )
+    return resized
+
+
+def resized_options(config: ViTConfig, img_size: tuple[int, int]) -> dict[str, Any]:
+    """Return the options of the same model for another image size."""
+    return {**config.to_dict(), "img_size": img_size}
+
+
 FAMILY = Family(
     name="vit",
     genes=GENES,
@@ -269,4 +287,6 @@ FAMILY = Family(
     stem=stem,
     head=head,
     macs=macs,
+    resize=resize,
+    resized_options=resized_options,
 )

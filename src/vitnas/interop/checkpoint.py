@@ -1,0 +1,72 @@
+"""Reading other people's checkpoints without running the code that a pickle can hold."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vitnas.errors import InputError
+
+_WRAPPERS = ("model", "state_dict", "module")
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict in a .safetensors file or a torch checkpoint.
+
+    Wrappers such as {"model": ...} are opened, a `module.` prefix of every name is taken off. The
+    argparse.Namespace that official AutoFormer training checkpoints carry is read as plain data;
+    any other Python object is refused.
+
+    Raises:
+        InputError: the file is missing, damaged, holds Python objects, or no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(_refusal(path)) from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged, or no checkpoint of torch or safetensors") from error
+    return _state(found, path)
+
+
+def _refusal(path: Path) -> str:
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # the file's content is hostile or broken; which of the two is all the same
+        names = []
+    if not names:
+        return f"{path} is damaged, or no checkpoint of torch or safetensors"
+    return (
+        f"{path} holds Python objects that could run code ({', '.join(sorted(names))}); vitnas "
+        "loads tensors only: save the state dict alone"
+    )
+
+
+def _state(found: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(found, Mapping):
+        inner = next((found[w] for w in _WRAPPERS if isinstance(found.get(w), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    if not isinstance(found, Mapping) or not found:
+        raise InputError(f"{path} holds no state dict, but a {type(found).__name__}")
+    wrong = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise InputError(f"{path} holds no state dict: {', '.join(wrong[:3])} are no tensors")
+    if all(name.startswith("module.") for name in found):
+        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return dict(found)
