@@ -1,1 +1,93 @@
-"""Cli of vitnas."""
+"""The command line. Every verb is a function of the same name, importable from here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from vitnas.errors import InputError, unknown
+
+VERBS = {
+    "quickstart": "the whole journey on a small data set that is at hand: about two minutes",
+    "train": "train a supernet from a recipe and a data set",
+    "search": "search a trained supernet under limits on parameters and MACs; resumes",
+    "extract": "take a subnet out of a supernet, with its weights",
+    "finetune": "train an extracted model on from its weights, on any data",
+    "retrain": "train an extracted model's architecture from scratch",
+    "evaluate": "top-1, top-5, loss and throughput of a saved model",
+    "profile": "parameters and MACs of an architecture or saved model, with the originals' figures",
+    "convert": "read checkpoints of other systems",
+    "spaces": "list the search spaces, or show one",
+    "archs": "list the published architectures, or show one",
+    "report": "everything about a run as one HTML page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in VERBS:
+        return getattr(import_module(f"vitnas.cli.{name}_verb"), name)
+    raise AttributeError(f"module 'vitnas.cli' has no attribute {name!r}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 for wrong input, 130 when stopped."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    if not args or args[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return 0
+    verb, *rest = args
+    if verb == "--version":
+        from vitnas import __version__
+
+        sys.stdout.write(f"vitnas {__version__}\n")
+        return 0
+    try:
+        if verb not in VERBS:
+            raise unknown("verb", verb, VERBS)
+        return _run(verb, rest)
+    except InputError as error:
+        sys.stderr.write(f"vitnas: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("vitnas: stopped; the same command goes on from where it was\n")
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader is gone
+        return 0
+
+
+def _run(verb: str, args: list[str]) -> int:
+    # On a busy machine waiting threads that spin slow small models down many times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import tyro
+
+    from vitnas.cli.log import set_up
+
+    set_up()
+    function = getattr(import_module(f"vitnas.cli.{verb}_verb"), verb)
+    tyro.cli(
+        function,
+        prog=f"vitnas {verb}",
+        args=args,
+        config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagConversionOff),
+    )
+    return 0
+
+
+def _help() -> str:
+    lines = [f"  {verb:<12}{summary}" for verb, summary in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: vitnas VERB ...",
+            "",
+            "Find the best vision transformer for your data and your budget.",
+            "",
+            *lines,
+            "",
+            "vitnas VERB --help tells more. Start with: vitnas quickstart",
+            "",
+        ]
+    )

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Lint, types and tests. Arguments go to pytest: `sh test.sh -m slow` runs the long ones.
+. "$(dirname "$0")/scripts/setup.sh"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check --quiet .
+.venv/bin/mypy
+exec .venv/bin/pytest "$@"
