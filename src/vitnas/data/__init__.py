@@ -1,1 +1,1 @@
-"""Data of vitnas."""
+"""Named data sets with explicit splits, transforms, the training loader, the decoded cache."""

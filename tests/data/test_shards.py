@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_folders import picture
+
+from vitnas.data.sources import open_data
+from vitnas.errors import InputError
+
+
+def _shard(path: Path, numbers: range, *, labels: bool = True) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for number in numbers:
+            image = io.BytesIO()
+            picture(number).save(image, "png")
+            files = {"png": image.getvalue(), "json": b"{}"}
+            if labels:
+                files["cls"] = str(number % 2).encode()
+            for kind, content in files.items():
+                member = tarfile.TarInfo(f"part/{number:04}.{kind}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    _shard(tmp_path / "pets-train-0000.tar", range(12))
+    _shard(tmp_path / "pets-train-0001.tar", range(12, 20))
+    _shard(tmp_path / "pets-validation-0000.tar", range(20, 24))
+    return tmp_path
+
+
+def test_splits_by_file_name(shards: Path) -> None:
+    data = open_data(f"wds/{shards}")
+    assert [len(data.train), len(data.search), len(data.test)] == [18, 2, 4]
+    assert data.classes == ("0", "1")
+    for split, first in ((data.train, 0), (data.search, 0), (data.test, 20)):
+        for place, index in enumerate(split.indices.tolist()):
+            image, label = split[place]
+            assert np.array_equal(np.asarray(image), np.asarray(picture(first + index)))
+            assert label == (first + index) % 2
+
+
+def test_splits_by_info_file(shards: Path) -> None:
+    splits = {"train": {"filenames": ["pets-train-0001.tar"]}}
+    (shards / "_info.json").write_text(json.dumps({"splits": splits}))
+    data = open_data(f"wds/{shards}")
+    assert len(data.train) + len(data.search) + len(data.test) == 8
+
+
+def test_broken_images(shards: Path) -> None:
+    file = shards / "pets-validation-0000.tar"
+    with tarfile.open(file) as tar:
+        offset = tar.getmember("part/0021.png").offset_data
+    content = bytearray(file.read_bytes())
+    content[offset : offset + 20] = bytes(20)
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=f"can't read image {file}:part/0021.png: "):
+        open_data(f"wds/{shards}").test[1]
+    data = open_data(f"wds/{shards}", skip_broken=True)
+    assert data.test.indices.tolist() == [0, 2, 3]
+    assert data.skipped == (f"{file}:part/0021.png",)
+
+
+def _message(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        open_data(f"wds/{path}")
+    return str(caught.value)
+
+
+def test_no_training_shards(shards: Path) -> None:
+    for file in shards.glob("*train*"):
+        file.unlink()
+    assert f"{shards} has no training shards" in _message(shards)
+
+
+def test_samples_without_class(shards: Path) -> None:
+    file = _shard(shards / "pets-train-0002.tar", range(30, 31), labels=False)
+    assert f"part/0030.png in {file} has no class; a file part/0030.cls" in _message(shards)
+
+
+def test_a_cut_shard(shards: Path) -> None:
+    file = shards / "pets-train-0001.tar"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert f"can't read shard {file}: " in _message(shards)
+
+
+def test_no_images(shards: Path) -> None:
+    for file in shards.glob("*train*"):
+        _shard(file, range(0))
+    assert "have no images" in _message(shards)
+
+
+def test_an_info_file_without_splits(shards: Path) -> None:
+    (shards / "info.json").write_text("[]")
+    assert f"{shards / 'info.json'} doesn't list splits" in _message(shards)
