@@ -1,0 +1,73 @@
+"""Where a run computes: one device by name, or the processes that torchrun or SLURM started."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from vitnas.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return a device by name: auto (the best there is), cpu, cuda, cuda:1, mps.
+
+    Raises:
+        InputError: there is no such device here; the message lists those that are.
+    """
+    there = available()
+    if name == "auto":
+        return torch.device(next((found for found in there if found != "cpu"), "cpu"))
+    asked = f"{name}:0" if name == "cuda" else name
+    if asked not in there:
+        raise InputError(f"no device {name!r} here; available: auto, {', '.join(there)}")
+    return torch.device(asked)
+
+
+def available() -> list[str]:
+    """Return the names of the devices of this machine, cpu first."""
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return [*names, "mps"] if torch.backends.mps.is_available() else names
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Return Lightning Fabric on one device, or on all processes of torchrun or SLURM, launched.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    chosen = resolve_device(device)
+    nodes, local = process_grid()
+    if nodes * local == 1:
+        devices: int | list[int] = [chosen.index] if chosen.type == "cuda" else 1
+        fabric = Fabric(accelerator=chosen.type, devices=devices, precision=precision)  # type: ignore[arg-type]
+    else:
+        # A subnet leaves blocks without gradient, which plain DDP would wait for.
+        fabric = Fabric(
+            accelerator=chosen.type,
+            devices=local,
+            num_nodes=nodes,
+            strategy=DDPStrategy(find_unused_parameters=True),
+            precision=precision,  # type: ignore[arg-type]
+        )
+    fabric.launch()
+    return fabric
+
+
+def process_grid() -> tuple[int, int]:
+    """Return the number of nodes and of processes on each, as torchrun or SLURM announce them."""
+    env = os.environ
+    if "LOCAL_WORLD_SIZE" in env:
+        local = int(env["LOCAL_WORLD_SIZE"])
+        return int(env["WORLD_SIZE"]) // local, local
+    if "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        nodes = int(env.get("SLURM_NNODES", "1"))
+        return nodes, int(env.get("SLURM_NTASKS", "1")) // nodes
+    return 1, 1

@@ -1,0 +1,285 @@
+"""The training loop, one for supernets, retraining and fine-tuning. The only place with a clock."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from vitnas.train import checkpoint, prepare
+from vitnas.train.devices import make_fabric
+from vitnas.train.interrupt import Interrupt
+from vitnas.train.metrics import MetricsLog
+from vitnas.train.optim import Schedule, make_optimizer, make_schedule
+from vitnas.train.progress import TrainProgress
+from vitnas.train.samplers import Sampler
+from vitnas.train.step import ADVICE, Batch, Step, TrainingError
+from vitnas.train.validate import Evaluate, make_evaluate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from vitnas.data.loader import TrainLoader
+    from vitnas.data.sources import Data
+    from vitnas.train.recipe import TrainRecipe
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended. The model itself was trained in place.
+
+    `finished` is false if the user stopped it; the same call continues. `metrics` are those of the
+    last evaluation, `best` the highest of each over all evaluations, `loss` that of the last step
+    (None if no step was done now). `ema` is the moving average of the model, if the recipe has one.
+    """
+
+    finished: bool
+    step: int
+    epochs: int
+    loss: float | None
+    metrics: dict[str, float]
+    best: dict[str, float]
+    seconds: float
+    ema: nn.Module | None
+
+
+def train(
+    model: nn.Module,
+    recipe: TrainRecipe,
+    data: Data,
+    folder: str | Path,
+    *,
+    sampler: Sampler | None = None,
+    evaluate: Evaluate | None = None,
+    device: str = "auto",
+) -> TrainResult:
+    """Train a model in place, continuing from the last checkpoint in `folder` if there is one.
+
+    Args:
+        model: a supernet, called as `model(images, arch)`, or an ordinary model.
+        recipe: what to do.
+        data: what to train and evaluate on; its test split is not touched.
+        folder: gets `checkpoints/`, `metrics.jsonl` and `cache/`.
+        sampler: the architectures of each step; by default what the recipe's `sampling` says.
+        evaluate: replaces the usual evaluation on the search split at the end of an epoch.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Under torchrun or SLURM all processes
+            train together.
+
+    Ctrl-C (or SIGTERM) writes a checkpoint after the current step and returns. On CPU a continued
+    run gives the same numbers as an uninterrupted one, to the last bit. The global torch generator
+    is reseeded in every step.
+
+    Raises:
+        InputError: recipe, data, model, device and folder don't fit together, the folder belongs to
+            another run, or it can't be written.
+        TrainingError: the loss or the weights are no longer finite.
+    """
+    fabric = make_fabric(device, recipe.precision)
+    run = _prepare(fabric, model, recipe, data, Path(folder), sampler, evaluate)
+    run.resume()
+    return run.execute()
+
+
+@dataclass
+class _Run:
+    """The pieces of a run, and how far it has come."""
+
+    fabric: Fabric
+    model: nn.Module
+    recipe: TrainRecipe
+    folder: Path
+    loader: TrainLoader
+    do_step: Step
+    schedule: Schedule
+    sampler: Sampler | None
+    evaluate: Evaluate
+    ema: ModelEmaV3 | None
+    identity: dict[str, Any]
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    step: int = 0  # steps done
+    evaluated: int = 0  # epochs ended: evaluated and saved
+    best: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, float] = field(default_factory=dict)
+    loss: float | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return len(self.loader) // self.recipe.accumulate
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.folder / "checkpoints"
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint, if there is one."""
+        state = checkpoint.load(self.checkpoints)
+        if state is None:
+            return
+        checkpoint.check_identity(self.folder, state["identity"], self.identity)
+        self.model.load_state_dict(state["model"])
+        self.do_step.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.step, self.evaluated = state["step"], state["evaluated"]
+        self.best, self.latest = state["best"], state["latest"]
+        if self.fabric.is_global_zero:
+            _log.info("continuing after step %d", self.step)
+
+    def execute(self) -> TrainResult:
+        """Run to the end, or until the user stops it."""
+        began = time.monotonic()
+        history = None
+        if self.fabric.is_global_zero:
+            path = self.folder / "metrics.jsonl"
+            history = MetricsLog(path, step=self.step, evaluated=self.evaluated)
+        progress = TrainProgress(
+            epochs=self.recipe.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            done=self.step,
+            images=self.recipe.batch_size,
+            shown=self.fabric.is_global_zero,
+        )
+        with progress, self.interrupt:
+            finished = self._epochs(history, progress)
+        return TrainResult(
+            finished=finished,
+            step=self.step,
+            epochs=self.evaluated,
+            loss=self.loss,
+            metrics=self.latest,
+            best=self.best,
+            seconds=time.monotonic() - began,
+            ema=None if self.ema is None else self.ema.module,
+        )
+
+    def _epochs(self, history: MetricsLog | None, progress: TrainProgress) -> bool:
+        """Return whether the last epoch was reached."""
+        while True:
+            if self.step == (self.evaluated + 1) * self.steps_per_epoch:
+                found = self._end_epoch()
+                if history is not None and found:
+                    history.append("evaluation", step=self.step, epoch=self.evaluated, **found)
+                self.evaluated += 1
+                self._save()
+                progress.end_epoch(found)
+            if self.evaluated == self.recipe.epochs:
+                return True
+            for lr, stop in self._train_epoch():
+                assert self.loss is not None
+                if history is not None:
+                    epoch = self.evaluated
+                    history.append("step", step=self.step, epoch=epoch, loss=self.loss, lr=lr)
+                progress.advance(self.loss, lr)
+                if stop:
+                    self._save()
+                    return False
+                if time.monotonic() - self.saved_at > 60 * self.recipe.checkpoint_minutes:
+                    self._save()
+
+    def _train_epoch(self) -> Iterator[tuple[float, bool]]:
+        """Do the remaining steps of the epoch, yielding learning rate and whether to stop."""
+        self.do_step.model.train()
+        epoch, batch = divmod(self.step, self.steps_per_epoch)
+        parts = self.recipe.accumulate
+        for batches in _grouped(self.loader.at(epoch, batch * parts), parts):
+            lr = self.schedule(self.step)
+            archs = (None,) if self.sampler is None else self.sampler(self.step)
+            moved = self.fabric.to_device(batches)
+            losses, stop = self.do_step(self.step, moved, archs, self.interrupt.requested)
+            self.step += 1
+            self.loss = sum(losses) / len(losses)
+            if self.ema is not None:
+                self.ema.update(self.model, step=self.step)
+            yield lr, stop
+
+    def _end_epoch(self) -> dict[str, float]:
+        """Evaluate, if it is due."""
+        done, every = self.evaluated + 1, self.recipe.evaluate_every
+        if not every or (done % every and done < self.recipe.epochs):
+            return {}
+        judged = self.model if self.ema is None else self.ema.module
+        self.latest = self.evaluate(judged.eval())
+        self.best = {n: max(v, self.best.get(n, v)) for n, v in self.latest.items()}
+        return self.latest
+
+    def _save(self) -> None:
+        """Write a checkpoint, in the first process.
+
+        Raises:
+            TrainingError: the weights are not finite, and would displace good ones.
+        """
+        self.saved_at = time.monotonic()
+        if not self.fabric.is_global_zero:
+            return
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise TrainingError(f"weights are not finite after step {self.step}; {ADVICE}")
+        state = {
+            "evaluated": self.evaluated,
+            "best": self.best,
+            "latest": self.latest,
+            "identity": self.identity,
+            "model": self.model.state_dict(),
+            "optimizer": self.do_step.optimizer.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+        }
+        checkpoint.save(self.checkpoints, self.step, state)
+
+
+def _prepare(
+    fabric: Fabric,
+    model: nn.Module,
+    recipe: TrainRecipe,
+    data: Data,
+    folder: Path,
+    sampler: Sampler | None,
+    evaluate: Evaluate | None,
+) -> _Run:
+    loader = prepare.make_loader(fabric, recipe, data)
+    steps = len(loader) // recipe.accumulate
+    if sampler is None:
+        sampler = prepare.recipe_sampler(recipe, model, steps)
+    optimizer = make_optimizer(model, recipe.optim, recipe.batch_size)
+    schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, steps_per_epoch=steps)
+    wrapped, stepper = fabric.setup(model, optimizer)
+    if evaluate is None:
+        evaluate = make_evaluate(
+            fabric,
+            data,
+            prepare.recipe_input(recipe, data),
+            folder / "cache",
+            space=prepare.model_space(model),
+            seed=recipe.seed,
+        )
+    decay = recipe.ema_decay
+    return _Run(
+        fabric=fabric,
+        model=model,
+        recipe=recipe,
+        folder=folder,
+        loader=loader,
+        do_step=prepare.make_step(fabric, wrapped, stepper, recipe, data),
+        schedule=schedule,
+        sampler=sampler,
+        evaluate=evaluate,
+        ema=None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True),
+        identity=prepare.run_identity(recipe, model, steps),
+    )
+
+
+def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield full groups of consecutive batches."""
+    iterator = iter(batches)
+    return (list(group) for group in zip(*[iterator] * size, strict=False))

@@ -1,0 +1,165 @@
+"""What a recipe means for a model and a data set: input, sampler, losses, optimiser, identity."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from vitnas.arch import Arch
+from vitnas.data.loader import TrainLoader, train_loader
+from vitnas.data.transforms import Input, default_input, make_mixup
+from vitnas.errors import InputError
+from vitnas.space import Space
+from vitnas.train.losses import make_objective
+from vitnas.train.samplers import Sampler, make_sampler
+from vitnas.train.step import Step
+from vitnas.train.teacher import load_teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lightning_fabric import Fabric
+
+    from vitnas.data.sources import Data
+    from vitnas.train.recipe import TrainRecipe
+
+
+def recipe_input(recipe: TrainRecipe, data: Data) -> Input:
+    """Return how images are prepared: the recipe's input, or what is usual for the data."""
+    return recipe.input or default_input(data, recipe.img_size)
+
+
+def recipe_space(recipe: TrainRecipe) -> Space:
+    """Return the search space that a recipe names or describes.
+
+    Raises:
+        InputError: it has none, or there is no such space.
+    """
+    from vitnas.spaces import read, space, spaces
+
+    if recipe.space is None:
+        raise InputError(f"the recipe has no space; known names: {', '.join(spaces())}")
+    if isinstance(recipe.space, str):
+        return space(recipe.space)
+    return read(recipe.space, source="space of the recipe")
+
+
+def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:
+    """Return the loader of this process; a step takes `accumulate` of its batches.
+
+    Raises:
+        InputError: the global batch can't be shared evenly, or is larger than the data.
+    """
+    shares = fabric.world_size * recipe.accumulate
+    if recipe.batch_size % shares:
+        raise InputError(
+            f"batch_size {recipe.batch_size} is no multiple of {fabric.world_size} processes × "
+            f"accumulate {recipe.accumulate}"
+        )
+    loader = train_loader(
+        data.train,
+        recipe_input(recipe, data),
+        recipe.augment,
+        batch_size=recipe.batch_size // shares,
+        seed=recipe.seed,
+        epoch=0,
+        workers=recipe.workers,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    if len(loader) < recipe.accumulate:
+        raise InputError(
+            f"batch_size {recipe.batch_size} is larger than the {len(data.train)} training images"
+        )
+    return loader
+
+
+def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) -> Sampler | None:
+    """Return the sampler that the recipe names, for a supernet; None for an ordinary model.
+
+    Raises:
+        InputError: the recipe is for the other kind of model.
+    """
+    space = model_space(model)
+    if (space is None) != (recipe.sampling is None):
+        kind = "an ordinary model" if space is None else "a supernet"
+        needs = "no sampling" if space is None else "sampling (for example `name: uniform`)"
+        raise InputError(f"the model is {kind}; its recipe needs {needs}")
+    if space is None or recipe.sampling is None:
+        return None
+    return make_sampler(
+        recipe.sampling,
+        space,
+        recipe.seed,
+        steps_per_epoch=steps_per_epoch,
+        cost=_cost(recipe.sampling.cost, model),
+    )
+
+
+def make_step(
+    fabric: Fabric,
+    wrapped: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: TrainRecipe,
+    data: Data,
+) -> Step:
+    """Return the optimisation step that the recipe describes."""
+    input, distillation, classes = recipe_input(recipe, data), recipe.distillation, data.classes
+    teacher = None
+    if distillation.teacher is not None:
+        teacher = load_teacher(
+            distillation,
+            classes=len(classes),
+            channels=input.channels,
+            mean=input.mean,
+            std=input.std,
+            device=fabric.device,
+        )
+    return Step(
+        fabric=fabric,
+        model=wrapped,
+        optimizer=optimizer,
+        objective=make_objective(distillation, recipe.augment.smoothing),
+        seed=recipe.seed,
+        mixup=make_mixup(recipe.augment, len(classes)),
+        teacher=teacher,
+        inplace_temperature=distillation.temperature if distillation.inplace else None,
+        clip_grad=recipe.optim.clip_grad,
+        step_skipped_blocks=recipe.optim.step_skipped_blocks,
+    )
+
+
+def run_identity(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) -> dict[str, Any]:
+    """Return what must be equal for a run to be continued, as JSON-able values."""
+    space = model_space(model)
+    described: dict[str, Any] = getattr(model, "vitnas_config", {})
+    if space is not None:
+        genes = {choice.name: choice.values for choice in space.choices}
+        described = {"family": space.family, **genes}
+    sizes = {name: list(p.shape) for name, p in model.named_parameters()}
+    identity = {
+        **recipe.to_dict(),
+        "architecture": described,
+        "parameters": sizes,
+        "steps_per_epoch": steps_per_epoch,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+    return plain
+
+
+def model_space(model: nn.Module) -> Space | None:
+    """Return the search space of a supernet, None for an ordinary model."""
+    space = getattr(model, "space", None)
+    return space if isinstance(space, Space) else None
+
+
+def _cost(name: str, model: Any) -> Callable[[Arch], float]:
+    from vitnas.cost import macs, params
+
+    options = {"params": params, "macs": macs}
+    return partial(options[name], **model.config.to_dict())

@@ -1,0 +1,186 @@
+"""Training recipes: everything that decides a training run, as one immutable value.
+
+Recipes are YAML files, read strictly: an unknown field or a wrong value is an error, and all of
+them are reported at once. `vitnas/recipes` holds those that come with the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+from vitnas.data.transforms import Augment, Input
+from vitnas.errors import InputError
+
+_STRICT = {
+    "extra": "forbid",
+    "strict": True,
+    "allow_inf_nan": False,
+}  # how pydantic reads the classes below
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which subnets a step of supernet training trains.
+
+    `uniform`: one, uniform in every gene; `stratified`: one, uniform in `cost` over `strata`
+    intervals; `sandwich`: the largest, the smallest and `random_subnets` others; `official`: one,
+    the very sequence that the original AutoFormer code draws.
+    """
+
+    name: Literal["uniform", "sandwich", "stratified", "official"] = "uniform"
+    random_subnets: int = 2
+    strata: int = 10
+    cost: Literal["params", "macs"] = "params"
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            random_subnets=(self.random_subnets >= 0, "0 or more"),
+            strata=(self.strata >= 1, "1 or more"),
+        )
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Who else teaches. Weight is the share of the teacher in the loss.
+
+    `inplace`: with sandwich sampling, the largest subnet teaches the others of its step.
+    `teacher`: any name that `timm.create_model` takes; `kind` hard uses its most likely class, soft
+    its probabilities at `temperature`.
+    """
+
+    inplace: bool = False
+    teacher: str | None = None
+    pretrained: bool = True
+    kind: Literal["hard", "soft"] = "hard"
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            weight=(0 <= self.weight <= 1, "between 0 and 1"),
+            temperature=(self.temperature > 0, "above 0"),
+        )
+
+
+@dataclass(frozen=True)
+class Optim:
+    """Optimiser and schedule; the defaults are those of AutoFormer.
+
+    `base_lr` is for 512 images a step and scales with the batch; `min_lr` and `warmup_lr` do not.
+    `options` go to the optimiser (betas, eps). `schedule`: the rate changes every step, or every
+    epoch as in the original. The last three restore accidents of the original: the schedule lags by
+    an epoch, tables of relative positions decay, and skipped blocks receive momentum and decay.
+    """
+
+    name: str = "adamw"
+    base_lr: float = 5e-4
+    min_lr: float = 1e-5
+    warmup_lr: float = 1e-6
+    warmup_epochs: int = 20
+    weight_decay: float = 0.05
+    clip_grad: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    schedule: Literal["step", "epoch"] = "step"
+    schedule_lag: bool = False
+    decay_relative_position: bool = False
+    step_skipped_blocks: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            base_lr=(self.base_lr > 0, "above 0"),
+            min_lr=(self.min_lr >= 0, "0 or more"),
+            warmup_lr=(self.warmup_lr >= 0, "0 or more"),
+            warmup_epochs=(self.warmup_epochs >= 0, "0 or more"),
+            weight_decay=(self.weight_decay >= 0, "0 or more"),
+            clip_grad=(self.clip_grad is None or self.clip_grad > 0, "above 0, or null"),
+        )
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """A training run. Without `sampling` an ordinary model is trained, with it a supernet.
+
+    `batch_size` is global: images of one optimiser step over all processes, `accumulate` parts
+    after each other. `data` is a name for `open_data`; `space` a name, a YAML file or the mapping
+    itself; `model` holds options of the model family. Without `input`, images are prepared as is
+    usual for the data, at `img_size` if it is given. `evaluate_every` counts epochs, 0 is never.
+
+    Raises:
+        InputError: listing every wrong value.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    data: str | None = None
+    search_fraction: float = 0.1
+    img_size: int | tuple[int, int] | None = None
+    input: Input | None = None
+    augment: Augment = field(default_factory=Augment)
+    space: str | dict[str, Any] | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    drop_path: float = 0.1
+    batch_size: int = 1024
+    accumulate: int = 1
+    epochs: int = 500
+    optim: Optim = field(default_factory=Optim)
+    sampling: Sampling | None = None
+    distillation: Distillation = field(default_factory=Distillation)
+    ema_decay: float | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    seed: int = 0
+    workers: int = 0
+    evaluate_every: int = 1
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        teaches_itself = self.distillation.inplace
+        sandwich = self.sampling is not None and self.sampling.name == "sandwich"
+        _check(
+            self,
+            search_fraction=(0 < self.search_fraction < 1, "above 0 and below 1"),
+            input=(self.input is None or self.img_size is None, "absent where img_size is given"),
+            drop_path=(0 <= self.drop_path < 1, "0 or more and below 1"),
+            batch_size=(self.batch_size >= 1, "1 or more"),
+            accumulate=(
+                self.accumulate >= 1 and self.batch_size % self.accumulate == 0,
+                f"1 or more and a divisor of batch_size {self.batch_size}",
+            ),
+            epochs=(
+                self.epochs > self.optim.warmup_epochs,
+                f"more than optim.warmup_epochs, {self.optim.warmup_epochs}",
+            ),
+            distillation=(sandwich or not teaches_itself, "in-place only with sandwich sampling"),
+            ema_decay=(
+                self.ema_decay is None or 0 <= self.ema_decay < 1,
+                "0 or more and below 1, or null",
+            ),
+            seed=(self.seed >= 0, "0 or more"),
+            workers=(self.workers >= 0, "0 or more"),
+            evaluate_every=(self.evaluate_every >= 0, "0 or more"),
+            checkpoint_minutes=(self.checkpoint_minutes > 0, "above 0"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able record, which `load_recipe` reads back from a file."""
+        record = asdict(self)
+        return {name: _plain(value) for name, value in record.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _check(settings: object, **rules: tuple[bool, str]) -> None:
+    wrong = [
+        f"{name} is {getattr(settings, name)}, it must be {allowed}"
+        for name, (fine, allowed) in rules.items()
+        if not fine
+    ]
+    if wrong:
+        raise InputError("; ".join(wrong))

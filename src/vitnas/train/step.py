@@ -1,0 +1,127 @@
+"""One optimisation step over the architectures of that step, whose gradients accumulate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.train.losses import Objective, soft_distillation
+from vitnas.train.optim import fill_skipped
+from vitnas.train.samplers import derived_seed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from vitnas.data.transforms import Mix
+    from vitnas.train.teacher import Teacher
+
+Batch: TypeAlias = tuple[Tensor, Tensor]
+
+ADVICE = (
+    "the last checkpoint is kept; try a lower optim.base_lr, a longer optim.warmup_epochs, "
+    "optim.clip_grad=1.0 or precision=32-true"
+)
+
+
+class TrainingError(InputError):
+    """Training can't go on: the loss or the weights are no longer finite."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a step is done. Call it with the step's data to do one.
+
+    `model` and `optimizer` are those that Fabric set up. `inplace_temperature`: the first
+    architecture teaches the others, at this temperature; None: all learn from the target.
+    """
+
+    fabric: Fabric
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    seed: int
+    mixup: Mix | None = None
+    teacher: Teacher | None = None
+    inplace_temperature: float | None = None
+    clip_grad: float | None = None
+    step_skipped_blocks: bool = False
+
+    def __call__(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        archs: Sequence[Arch | None],
+        stop: bool = False,
+    ) -> tuple[list[float], bool]:
+        """Do step number `step` and return the mean loss of each architecture.
+
+        The gradient is the mean over the batches (parts of one global batch) and the architectures.
+        All randomness is a function of (seed, step, rank); the global torch generator is reseeded.
+        The second result is `stop`, true if any process asked for it, in which case, too, the step
+        was done.
+
+        Raises:
+            TrainingError: a loss is not finite; the weights were not changed.
+        """
+        torch.manual_seed(derived_seed("step", self.seed, step, self.fabric.global_rank))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = torch.zeros(len(archs), device=self.fabric.device)
+        for part, batch in enumerate(batches):
+            key = derived_seed("mix", self.seed, step, part, self.fabric.global_rank)
+            last = part == len(batches) - 1
+            losses += self._accumulate(batch, archs, key, last=last, parts=len(batches))
+        values, stop = self._agree(losses, stop)
+        self._check(step, values, archs)
+        if self.step_skipped_blocks:
+            fill_skipped(self.optimizer)
+        if self.clip_grad is not None:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.clip_grad, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        return values, stop
+
+    def _accumulate(
+        self, batch: Batch, archs: Sequence[Arch | None], key: int, *, last: bool, parts: int
+    ) -> Tensor:
+        """Add the gradients of one part of the batch; return its share of each loss."""
+        images, target = batch
+        if self.mixup is not None:
+            images, target = self.mixup(images, target, key)
+        with self.fabric.autocast():
+            taught = None if self.teacher is None else self.teacher(images)
+        losses, largest = [], None
+        for number, arch in enumerate(archs):
+            # Processes exchange gradients once a step, with its last backward.
+            final = last and number == len(archs) - 1
+            with self.fabric.no_backward_sync(self.model, enabled=not final):  # type: ignore[arg-type]
+                logits = self.model(images) if arch is None else self.model(images, arch)
+                if largest is None or self.inplace_temperature is None:
+                    loss = self.objective(logits, target, taught)
+                else:
+                    loss = soft_distillation(logits, largest, self.inplace_temperature)
+                self.fabric.backward(loss / (len(archs) * parts))
+            largest = logits.detach() if largest is None else largest
+            losses.append(loss.detach())
+        return torch.stack(losses) / parts
+
+    def _agree(self, losses: Tensor, stop: bool) -> tuple[list[float], bool]:
+        """Return the losses as means over all processes, and whether any wants to stop."""
+        flag = torch.tensor([float(stop)], device=losses.device)
+        mean = self.fabric.all_reduce(torch.cat([losses, flag]), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        *values, any_stop = mean.tolist()
+        return values, any_stop > 0
+
+    def _check(self, step: int, losses: list[float], archs: Sequence[Arch | None]) -> None:
+        for loss, arch in zip(losses, archs, strict=True):
+            if not math.isfinite(loss):
+                which = "" if arch is None else f" of {arch}"
+                raise TrainingError(f"the loss{which} is {loss} in step {step}; {ADVICE}")
