@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from vitnas.axes import Layout, parse
+from vitnas.elastic import Elastic
 from vitnas.slicing import permute, scores_along
-from vitnas.supernet import Elastic, Supernet
+from vitnas.supernet import Supernet
 
 AXES = ("embed", "heads", "hidden")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vitnas.axes import Layout
-from vitnas.errors import unknown
+from vitnas.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,17 @@ def rules(sharing: Sharing) -> Rules:
     """Read a sharing: the name of one policy, or a mapping from axis to policy (`*`: the rest).
 
     Raises:
-        InputError: there is no such policy.
+        InputError: there is no such policy, or policies that exclude each other.
     """
     named = {"*": sharing} if isinstance(sharing, str) else dict(sharing)
     for name in named.values():
         if name not in POLICIES:
             raise unknown("sharing policy", name, POLICIES)
     default = named.pop("*", "prefix")
-    return Rules(default, tuple(sorted(named.items())))
+    found = Rules(default, tuple(sorted(named.items())))
+    if found.legacy and any(POLICIES[name].ranked for name in (default, *named.values())):
+        raise InputError(
+            "sharing policies ranked and legacy exclude each other: in a legacy order, entries "
+            "change their meaning with the size, so reordering them would change the net"
+        )
+    return found

@@ -1,136 +1,24 @@
 """The supernet: the parameters of the largest static model, and how to run any subnet on them.
 
 Every unit (the root with stem and head, or one block) owns its largest parameters and slices them
-inside its own forward, so that wrappers and compilers meet one unit at a time. A slice is run by a
-static twin: the unit's ordinary module at that size, without storage of its own.
+inside its own forward; see `vitnas.elastic`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from vitnas import axes, slicing
+from vitnas import axes
 from vitnas.arch import Arch
-from vitnas.errors import InputError
+from vitnas.elastic import Elastic, ElasticBlock
+from vitnas.errors import InputError, unknown
 from vitnas.models import Config, Family, Kind, Unit, family, make_config
 from vitnas.sharing import Rules, Sharing, rules
 from vitnas.space import Space
-
-
-class _Call(nn.Module):
-    """Runs a function of a module, so that `functional_call` can reach more than its forward."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, function: Any, x: Tensor) -> Tensor:
-        result: Tensor = self.module(x) if function is None else function(self.module, x)
-        return result
-
-
-@lru_cache(maxsize=4096)
-def twin(name: str, config: Config, kind: Kind, training: bool, device: torch.device) -> _Call:
-    """Return the static module of a kind: parameters on the meta device, buffers real.
-
-    The module is only a program: `functional_call` lends it parameters for the time of a call
-    (not thread-safe, as two calls of one kind would share it).
-    """
-    build = family(name).build_unit
-    with torch.device("meta"):
-        module = build(config, kind)
-    if any(True for _ in module.buffers()):
-        # Cached beyond this call, so neither its generator state nor its inference mode may show.
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-            real = build(config, kind)
-        for path, buffer in real.named_buffers():
-            owner, _, last = path.rpartition(".")
-            with torch.inference_mode(False):
-                module.get_submodule(owner)._buffers[last] = buffer.to(device)
-    return _Call(module).train(training)
-
-
-class Elastic(nn.Module):
-    """One unit: it owns the largest parameters and runs any kind as a slice of them.
-
-    It takes over the children and parameters of the static module, so its state has the static
-    model's names. Tensors that a policy keeps private to a size lie beside them in `banks`.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        owner: tuple[Family, Any],
-        largest: Kind,
-        kinds: tuple[Kind, ...],
-        sharing: Rules,
-    ) -> None:
-        super().__init__()
-        for name, child in module._modules.items():
-            self.add_module(name, child)
-        for name, parameter in module._parameters.items():
-            self.register_parameter(name, parameter)
-        for name, buffer in module._buffers.items():
-            self.register_buffer(name, buffer, name not in module._non_persistent_buffers_set)
-        self._family, self._config = owner
-        self._largest = largest
-        self._sharing = sharing
-        self._layouts = dict(self._family.layouts(self._config, largest.role, sharing.legacy))
-        self._elastic = slicing.elastic_axes([largest.size, *(kind.size for kind in kinds)])
-        self._add_banks(kinds)
-
-    def _add_banks(self, kinds: tuple[Kind, ...]) -> None:
-        """Store one tensor for each combination of private sizes, initially the shared slice."""
-        banks = {}
-        for name, text in self._layouts.items():
-            private = self._sharing.private_axes(axes.parse(text), self._elastic)
-            for key in slicing.combinations(private, (kind.size for kind in kinds)):
-                if private and key != tuple((axis, self._largest.size[axis]) for axis in private):
-                    sizes = {**self._largest.size, **dict(key)}
-                    shared = slicing.take(self.get_parameter(name), self._plan(text, sizes))
-                    banks[_bank(name, key)] = nn.Parameter(shared.detach().clone())
-        if banks:
-            self.banks = nn.ParameterDict(banks)
-
-    def _plan(self, text: str, sizes: Mapping[str, int]) -> slicing.Plan | None:
-        return slicing.plan(text, self._largest.sizes, tuple(sizes.items()), self._sharing)
-
-    def slices(self, kind: Kind) -> dict[str, Tensor]:
-        """Return the parameters of one kind by name inside the unit, differentiable."""
-        return {name: self._slice(name, text, kind) for name, text in self._layouts.items()}
-
-    def _slice(self, name: str, text: str, kind: Kind) -> Tensor:
-        private = self._sharing.private_axes(axes.parse(text), self._elastic)
-        key = tuple((axis, kind.size[axis]) for axis in private)
-        if all(self._largest.size[axis] == n for axis, n in key):
-            return slicing.take(self.get_parameter(name), self._plan(text, kind.size))
-        stored = {**self._largest.size, **dict(key)}
-        how = slicing.plan(text, tuple(stored.items()), kind.sizes, self._sharing)
-        return slicing.take(self.banks[_bank(name, key)], how)
-
-    def run(
-        self, kind: Kind, parameters: Mapping[str, Tensor], x: Tensor, part: Any = None
-    ) -> Tensor:
-        """Run the twin of a kind, or a function of it, with these parameters."""
-        module = twin(self._family.name, self._config, kind, self.training, x.device)
-        given = {f"module.{name}": tensor for name, tensor in parameters.items()}
-        given |= dict(module.named_buffers())
-        result: Tensor = functional_call(module, given, (part, x), tie_weights=False, strict=True)
-        return result
-
-
-class ElasticBlock(Elastic):
-    """A unit that the root calls in turn: tokens in, tokens out."""
-
-    def forward(self, x: Tensor, kind: Kind) -> Tensor:
-        """Return the unit's output at this kind."""
-        return self.run(kind, self.slices(kind), x)
 
 
 class Supernet(Elastic):
@@ -171,6 +59,7 @@ class Supernet(Elastic):
         units = model.units(config, top)
         kinds = _kinds(space, model, config, units)
         law = rules(sharing)
+        _check_axes(law, units)
         static = model.build(config, top) if static is None else static
         super().__init__(static, (model, config), units[0].kind, kinds[""], law)
         _check(model, config, static, units, law)
@@ -206,11 +95,14 @@ class Supernet(Elastic):
             InputError: the architecture is not in the space.
         """
         root, *blocks = self.units(arch)
-        parameters = self.slices(root.kind)
-        x = self.run(root.kind, parameters, x, self._family.stem)
+        program = self.program(root.kind, x.device)
+        parameters = self.slices(program.steps)
+        x = self.run(program, parameters, x, self._family.stem)
         for unit in blocks:
-            x = self.get_submodule(unit.path)(x, unit.kind)
-        return self.run(root.kind, parameters, x, self._family.head)
+            block = self.get_submodule(unit.path)
+            assert isinstance(block, ElasticBlock)
+            x = block(x, block.program(unit.kind, x.device))
+        return self.run(program, parameters, x, self._family.head)
 
     @torch.no_grad()
     def subnet_state(self, arch: Arch) -> dict[str, Tensor]:
@@ -220,7 +112,7 @@ class Supernet(Elastic):
             elastic = self.get_submodule(unit.path)
             assert isinstance(elastic, Elastic)
             prefix = f"{unit.path}." if unit.path else ""
-            parts = elastic.slices(unit.kind)
+            parts = elastic.slices(elastic.steps(unit.kind))
             state |= {prefix + name: tensor.clone() for name, tensor in parts.items()}
         return state
 
@@ -316,11 +208,19 @@ def _kinds(
     """Return all kinds that each unit can have in a space, after checking that they fit."""
     kinds: dict[str, dict[Kind, None]] = {unit.path: {unit.kind: None} for unit in stored}
     for arch in space.tied() if space is not None else ():
+        make_config(model, arch, config.to_dict())
         units = model.units(config, arch)
         check_fits(units, stored)
         for unit in units:
             kinds[unit.path][unit.kind] = None
     return {path: tuple(found) for path, found in kinds.items()}
+
+
+def _check_axes(sharing: Rules, units: tuple[Unit, ...]) -> None:
+    known = {axis for unit in units for axis in unit.kind.size}
+    for axis, _ in sharing.axes:
+        if axis not in known:
+            raise unknown("axis in the sharing", axis, known)
 
 
 def _check(
@@ -346,8 +246,3 @@ def _check(
 def _layers(arch: Arch) -> int:
     depth = arch["depth"]
     return sum(depth) if isinstance(depth, tuple) else int(depth)  # type: ignore[arg-type]
-
-
-def _bank(name: str, key: tuple[tuple[str, int], ...]) -> str:
-    sizes = ",".join(f"{axis}={n}" for axis, n in key)
-    return f"{name.replace('.', ':')}@{sizes}"

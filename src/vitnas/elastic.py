@@ -1,0 +1,190 @@
+"""The elastic unit: it stores the largest parameters of a part of a net and runs slices of them.
+
+A slice is run by a static twin: the unit's ordinary module at that size, without storage of its
+own. Wrappers and compilers meet one unit at a time: sharding, checkpointing and `unit.compile()`
+work on each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vitnas import axes, slicing
+from vitnas.models import Config, Family, Kind, family
+from vitnas.sharing import Rules
+
+Step: TypeAlias = tuple[str, "str | None", slicing.Plan | None]
+"""A parameter of the twin, the bank that stores it (None: the parameter itself), and the slice."""
+
+
+class _Call(nn.Module):
+    """Runs a function of a module, so that `functional_call` can reach more than its forward."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, function: Any, x: Tensor) -> Tensor:
+        result: Tensor = self.module(x) if function is None else function(self.module, x)
+        return result
+
+
+@lru_cache(maxsize=4096)
+def twin(name: str, config: Config, kind: Kind, training: bool, device: torch.device) -> _Call:
+    """Return the static module of a kind: parameters on the meta device, buffers real.
+
+    The module is only a program: `functional_call` lends it parameters for the time of a call
+    (not thread-safe, as two calls of one kind would share it).
+    """
+    build = family(name).build_unit
+    with torch.device("meta"):
+        module = build(config, kind)
+    if any(True for _ in module.buffers()):
+        # Cached beyond this call, so neither its generator state nor its inference mode may show.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+            real = build(config, kind)
+        for path, buffer in real.named_buffers():
+            owner, _, last = path.rpartition(".")
+            with torch.inference_mode(False):
+                module.get_submodule(owner)._buffers[last] = buffer.to(device)
+    return _Call(module).train(training)
+
+
+class Program:
+    """How a unit runs one kind: what it takes from its storage, and the twin that this is lent to.
+
+    It is looked up before the unit is called, so that a compiler which traces the unit meets plain
+    values and no cache, and makes one graph for each kind.
+    """
+
+    def __init__(self, steps: tuple[Step, ...], twin: _Call) -> None:
+        self.steps = steps
+        self.twin = twin
+        self.buffers = dict(twin.named_buffers())
+
+
+class Elastic(nn.Module):
+    """One unit: it owns the largest parameters and runs any kind as a slice of them.
+
+    It takes over the children and parameters of the static module, so its state has the static
+    model's names. Tensors that a policy keeps private to a size lie beside them in `banks`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        owner: tuple[Family, Any],
+        largest: Kind,
+        kinds: tuple[Kind, ...],
+        sharing: Rules,
+    ) -> None:
+        super().__init__()
+        for name, child in module._modules.items():
+            self.add_module(name, child)
+        for name, parameter in module._parameters.items():
+            self.register_parameter(name, parameter)
+        for name, buffer in module._buffers.items():
+            self.register_buffer(name, buffer, name not in module._non_persistent_buffers_set)
+        self._family, self._config = owner
+        self._largest = largest
+        self._sharing = sharing
+        self._layouts = dict(self._family.layouts(self._config, largest.role, sharing.legacy))
+        self._elastic = slicing.elastic_axes([largest.size, *(kind.size for kind in kinds)])
+        self._add_banks(kinds)
+
+    def _add_banks(self, kinds: tuple[Kind, ...]) -> None:
+        """Store one tensor for each combination of private sizes, initially the shared slice."""
+        banks = {}
+        for name, text in self._layouts.items():
+            private = self._sharing.private_axes(axes.parse(text), self._elastic)
+            for key in slicing.combinations(private, (kind.size for kind in kinds)):
+                if private and key != tuple((axis, self._largest.size[axis]) for axis in private):
+                    sizes = tuple({**self._largest.size, **dict(key)}.items())
+                    how = slicing.plan(text, self._largest.sizes, sizes, self._sharing)
+                    shared = slicing.take(self.get_parameter(name), how)
+                    banks[_bank(name, key)] = nn.Parameter(shared.detach().clone())
+        if banks:
+            self.banks = nn.ParameterDict(banks)
+
+    def steps(self, kind: Kind) -> tuple[Step, ...]:
+        """Return what one kind takes from the storage."""
+        owner = (self._family.name, self._config)
+        return _steps(owner, self._largest, kind, self._sharing, self._elastic)
+
+    def program(self, kind: Kind, device: torch.device) -> Program:
+        """Return how to run one kind in the present mode, training or evaluation."""
+        owner = (self._family.name, self._config)
+        return _program(
+            owner, self._largest, kind, self._sharing, self._elastic, self.training, device
+        )
+
+    def slices(self, steps: tuple[Step, ...]) -> dict[str, Tensor]:
+        """Return the parameters of one kind by name inside the unit, differentiable."""
+        return {
+            name: slicing.take(self.get_parameter(name) if bank is None else self.banks[bank], how)
+            for name, bank, how in steps
+        }
+
+    def run(
+        self, program: Program, parameters: Mapping[str, Tensor], x: Tensor, part: Any = None
+    ) -> Tensor:
+        """Run the twin, or a function of it, with these parameters."""
+        given = {f"module.{name}": tensor for name, tensor in parameters.items()}
+        given |= program.buffers
+        result: Tensor = functional_call(
+            program.twin, given, (part, x), tie_weights=False, strict=True
+        )
+        return result
+
+
+class ElasticBlock(Elastic):
+    """A unit that the root calls in turn: tokens in, tokens out."""
+
+    def forward(self, x: Tensor, program: Program) -> Tensor:
+        """Return the unit's output at the kind of this program."""
+        return self.run(program, self.slices(program.steps), x)
+
+
+@lru_cache(maxsize=65536)
+def _steps(
+    owner: tuple[str, Config],
+    largest: Kind,
+    kind: Kind,
+    sharing: Rules,
+    elastic: frozenset[str],
+) -> tuple[Step, ...]:
+    name, config = owner
+    found: list[Step] = []
+    for parameter, text in family(name).layouts(config, largest.role, sharing.legacy).items():
+        private = sharing.private_axes(axes.parse(text), elastic)
+        key = tuple((axis, kind.size[axis]) for axis in private)
+        shared = all(largest.size[axis] == n for axis, n in key)
+        stored = largest.sizes if shared else tuple({**largest.size, **dict(key)}.items())
+        how = slicing.plan(text, stored, kind.sizes, sharing)
+        found.append((parameter, None if shared else _bank(parameter, key), how))
+    return tuple(found)
+
+
+@lru_cache(maxsize=65536)
+def _program(
+    owner: tuple[str, Config],
+    largest: Kind,
+    kind: Kind,
+    sharing: Rules,
+    elastic: frozenset[str],
+    training: bool,
+    device: torch.device,
+) -> Program:
+    steps = _steps(owner, largest, kind, sharing, elastic)
+    return Program(steps, twin(*owner, kind, training, device))
+
+
+def _bank(name: str, key: tuple[tuple[str, int], ...]) -> str:
+    sizes = ",".join(f"{axis}={n}" for axis, n in key)
+    return f"{name.replace('.', ':')}@{sizes}"
