@@ -1,1 +1,1 @@
-"""Search of vitnas."""
+"""Search: strategies that ask and tell, under limits, on a ledger that survives a kill."""

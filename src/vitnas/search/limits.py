@@ -1,0 +1,170 @@
+"""Limits on what an architecture may cost: reading, checking, and refusing impossible ones."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeAlias
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+from vitnas.search.guided import ENUMERABLE, cheapest, nearest
+from vitnas.space import Space
+
+Costs: TypeAlias = Mapping[str, Callable[[Arch], float]]
+
+_EXPONENTS = {"": 0, "k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
+_EXPONENTS |= {"s": 0, "ms": -3, "us": -6, "µs": -6, "ns": -9}
+_QUANTITY = re.compile(r"\s*(\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|\.\d+)\s*([A-Za-zµ]*)\s*")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The range, ends included, in which one cost of an architecture must lie.
+
+    Raises:
+        InputError: neither end is given, an end is no finite number, or they are reversed.
+    """
+
+    metric: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        ends = [end for end in (self.minimum, self.maximum) if end is not None]
+        if not ends:
+            raise InputError(f"the limit on {self.metric} needs a minimum, a maximum or both")
+        if not all(math.isfinite(end) for end in ends):
+            raise InputError(f"the limit on {self.metric} is {ends}; it needs finite numbers")
+        if len(ends) == 2 and ends[0] > ends[1]:
+            low, high = (_short(self.metric, end) for end in ends)
+            raise InputError(f"the limit on {self.metric} is reversed: {low} is above {high}")
+
+    def __str__(self) -> str:
+        parts = []
+        if self.minimum is not None:
+            parts.append(f"{self.metric} >= {_short(self.metric, self.minimum)}")
+        if self.maximum is not None:
+            parts.append(f"{self.metric} <= {_short(self.metric, self.maximum)}")
+        return " and ".join(parts)
+
+    def violation(self, value: float) -> float:
+        """Return how far a value lies outside, relative to the end it passes; 0 inside."""
+        if self.minimum is not None and value < self.minimum:
+            return (self.minimum - value) / (abs(self.minimum) or 1.0)
+        if self.maximum is not None and value > self.maximum:
+            return (value - self.maximum) / (abs(self.maximum) or 1.0)
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Limits together with the costs that they bound: call it to know whether an arch fits.
+
+    The costs must be deterministic, because a resumed search asks for them again: limit a latency
+    table, not a fresh measurement.
+
+    Raises:
+        InputError: a limit names a metric without a cost.
+    """
+
+    limits: tuple[Limit, ...]
+    costs: Costs
+
+    def __post_init__(self) -> None:
+        for limit in self.limits:
+            if limit.metric not in self.costs:
+                raise unknown("metric to limit", limit.metric, self.costs)
+
+    def __call__(self, arch: Arch) -> bool:
+        return self.violation(arch) == 0
+
+    def violation(self, arch: Arch) -> float:
+        """Return the sum of the relative distances to all limits; 0 for a feasible arch."""
+        return sum(limit.violation(self.costs[limit.metric](arch)) for limit in self.limits)
+
+
+def feasible(arch: Arch, limits: Iterable[Limit], costs: Costs) -> bool:
+    """Return whether an architecture satisfies every limit."""
+    return Window(tuple(limits), costs)(arch)
+
+
+def check_possible(space: Space, limits: Iterable[Limit], costs: Costs) -> None:
+    """Refuse limits that no architecture of the space satisfies, without evaluating any.
+
+    The range of a single cost is exact if every gene moves the cost in one direction, as params
+    and MACs do. Limits that are possible one by one but not together are tried exhaustively in
+    spaces of up to 10,000 architectures and by a bounded guided search in larger ones.
+
+    Raises:
+        InputError: the limits can't be met; the message has the range that the space offers, or
+            the architecture that comes nearest.
+    """
+    window = Window(tuple(limits), costs)
+    faults = [fault for limit in window.limits for fault in _out_of_range(space, limit, costs)]
+    if faults:
+        raise InputError("; ".join(faults))
+    arch, distance = nearest(space, window.violation, random.Random(0))
+    if distance > 0:
+        metrics = sorted({limit.metric for limit in window.limits})
+        has = ", ".join(f"{metric} {_exact(metric, costs[metric](arch))}" for metric in metrics)
+        found = "satisfies" if space.size() <= ENUMERABLE else "was found that satisfies"
+        together = " and ".join(map(str, window.limits))
+        raise InputError(f"no architecture {found} {together}: the nearest has {has}")
+
+
+def parse_quantity(text: str | float) -> float:
+    """Read a number with an optional unit: 6M, 1.3G, 300k, 5ms (in seconds), 2_000_000, 5.4e6.
+
+    Raises:
+        InputError: it is no non-negative number, or the unit is unknown.
+    """
+    match = _QUANTITY.fullmatch(str(text))
+    if isinstance(text, bool) or not match:
+        raise InputError(f"{text!r} is not a quantity; write for example 6M, 1.3G, 300k or 5ms")
+    number, unit = match.groups()
+    if unit not in _EXPONENTS:
+        allowed = ", ".join(name for name in _EXPONENTS if name)
+        hint = f"; did you mean {number}{unit.upper()}?" if unit.upper() in _EXPONENTS else ""
+        raise InputError(f"{text!r} has the unknown unit {unit!r}{hint} (allowed: {allowed})")
+    value = float(Decimal(number).scaleb(_EXPONENTS[unit]))
+    if not math.isfinite(value):
+        raise InputError(f"{text!r} is too large to be a quantity")
+    return value
+
+
+def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
+    cost = costs[limit.metric]
+    low = cost(cheapest(space, cost, space.smallest))
+    high = cost(cheapest(space, lambda arch: -cost(arch), space.largest))
+    least, most = _exact(limit.metric, low), _exact(limit.metric, high)
+    if limit.maximum is not None and limit.maximum < low:
+        bound = Limit(limit.metric, maximum=limit.maximum)
+        yield (
+            f"no architecture satisfies {bound}: "
+            f"the smallest in this space has {least}, the largest {most}"
+        )
+    if limit.minimum is not None and limit.minimum > high:
+        bound = Limit(limit.metric, minimum=limit.minimum)
+        yield (
+            f"no architecture satisfies {bound}: "
+            f"the largest in this space has {most}, the smallest {least}"
+        )
+
+
+def _exact(metric: str, value: float) -> str:
+    if metric == "latency":
+        return f"{value * 1e3:g} ms"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def _short(metric: str, value: float) -> str:
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        text = f"{value / scale:.4g}{unit}"
+        if value >= scale and parse_quantity(text) == value:
+            return text
+    return _exact(metric, value)

@@ -1,0 +1,143 @@
+"""The contract between a search strategy and whoever evaluates for it, and the known strategies."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+from vitnas.space import Space
+
+
+class Waiting(Exception):  # noqa: N818  (a state, as StopIteration is)
+    """`ask` has nothing to propose until an outstanding architecture is told."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a searcher came to propose an architecture."""
+
+    origin: str  # "random", "mutation", "crossover", or what else a strategy does
+    parents: tuple[Arch, ...] = ()
+    generation: int = 0
+
+
+class Searcher(Protocol):
+    """Proposes architectures and learns from their scores.
+
+    Call order::
+
+        ask, ask, ... | Waiting          any number may be outstanding: one for each worker
+        tell, tell, ...                  once for each asked architecture, in any order
+        ask ... None                     None: finished; every later ask is None again
+
+    A searcher is a deterministic function of its constructor arguments and of the calls so far.
+    That is how a search resumes: a fresh searcher is asked again and told the recorded scores. It
+    must not depend on the clock, on global state or on the order of sets and of hashes.
+
+    Every proposal is feasible, a member of the space, and proposed once (`pool.Pool` does this).
+
+    A module that is a strategy has a frozen dataclass `Options` and a function
+    `make(space, feasible, seed, **options) -> Searcher`, and passes the checks of
+    `vitnas.testing.searchers`.
+    """
+
+    def ask(self) -> Arch | None:
+        """Propose an architecture; None when the strategy or the feasible space is at its end.
+
+        Raises:
+            Waiting: scores of outstanding proposals are needed first. Never when none is
+                outstanding.
+        """
+
+    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
+        """Report an outstanding proposal's score, a finite number of which higher is better.
+
+        `metrics` holds everything else that is known of the architecture, its costs among it;
+        strategies with several objectives read them.
+
+        Raises:
+            ValueError: the architecture is not outstanding.
+        """
+
+    def lineage(self, arch: Arch) -> Lineage:
+        """Return how an architecture that was asked came about."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to search: the module that has `Options` and `make`, and a line for `--help`."""
+
+    module: str
+    summary: str
+    ends: bool  # by its own schedule; otherwise only with the space
+
+    @property
+    def options(self) -> type[Any]:
+        """The dataclass of its options; imports the module."""
+        options: type[Any] = importlib.import_module(self.module).Options
+        return options
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "random": Strategy(
+        "vitnas.search.random_search", "uniform in every gene, no learning: the baseline", False
+    ),
+    "evolution": Strategy(
+        "vitnas.search.evolution", "AutoFormer's mutation and crossover of the best", True
+    ),
+}
+
+
+def find_strategy(name: str) -> Strategy:
+    """Return a strategy by name.
+
+    Raises:
+        InputError: there is no such strategy.
+    """
+    if name not in STRATEGIES:
+        raise unknown("search strategy", name, STRATEGIES)
+    return STRATEGIES[name]
+
+
+def read_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options of a strategy and return all of them, defaults included.
+
+    Raises:
+        InputError: an unknown option, or a value that doesn't fit.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    options = find_strategy(name).options
+    fields = [field.name for field in dataclasses.fields(options)]
+    for option in given:
+        if option not in fields:
+            raise unknown(f"option of strategy {name}", option, fields or ["none"])
+    try:
+        return dataclasses.asdict(TypeAdapter(options).validate_python(dict(given)))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        what = f"option {where} of strategy {name} is {fault['input']!r}: " if where else ""
+        raise InputError(f"{what}{fault['msg'].removeprefix('Value error, ')}") from error
+
+
+def make_searcher(
+    name: str,
+    space: Space,
+    feasible: Callable[[Arch], bool],
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+) -> Searcher:
+    """Build the searcher of a strategy.
+
+    Raises:
+        InputError: no such strategy, or options that don't fit.
+    """
+    module = importlib.import_module(find_strategy(name).module)
+    searcher: Searcher = module.make(space, feasible, seed, **read_options(name, options or {}))
+    return searcher

@@ -1,0 +1,93 @@
+"""The conformance suite on every registered strategy, and on searchers that must fail it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from vitnas.arch import Arch
+from vitnas.search.random_search import RandomSearch
+from vitnas.search.searcher import STRATEGIES, Lineage, Searcher, Waiting, make_searcher
+from vitnas.space import Space
+from vitnas.testing import searchers
+from vitnas.testing.searchers import CHECKS, Make
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_conforms(name: str, check: Callable[[Make], None]) -> None:
+    check(lambda space, feasible, seed: make_searcher(name, space, feasible, seed))
+
+
+class _Infeasible(RandomSearch):
+    def __init__(self, space: Space, feasible: Any, seed: int) -> None:
+        super().__init__(space, lambda arch: True, seed)
+
+
+class _Repeats(RandomSearch):
+    def __init__(self, space: Space, feasible: Any, seed: int) -> None:
+        super().__init__(space, feasible, seed)
+        self._first: Arch | None = None
+
+    def ask(self) -> Arch | None:
+        self._first = self._first or super().ask()
+        if self._first:
+            self._outstanding.add(self._first)
+        return self._first
+
+
+class _GlobalRandom(RandomSearch):
+    def __init__(self, space: Space, feasible: Any, seed: int) -> None:
+        super().__init__(space, feasible, random.randrange(10**9))
+
+
+class _EndsEarly(RandomSearch):
+    def __init__(self, space: Space, feasible: Any, seed: int) -> None:
+        super().__init__(space, feasible, seed)
+        self._left = itertools.count(70, -1)
+
+    def ask(self) -> Arch | None:
+        return super().ask() if next(self._left) > 0 else None
+
+
+class _WaitsForEver(RandomSearch):
+    def ask(self) -> Arch | None:
+        raise Waiting
+
+
+class _TakesAll(RandomSearch):
+    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
+        pass
+
+
+class _UntoldParents(RandomSearch):
+    def lineage(self, arch: Arch) -> Lineage:
+        return Lineage("mutation", (arch,))
+
+
+@pytest.mark.parametrize(
+    ("make", "check", "message"),
+    [
+        (_Infeasible, searchers.check_proposals, "infeasible"),
+        (_Repeats, searchers.check_proposals, "twice"),
+        (_Repeats, searchers.check_outstanding, "twice"),
+        (_GlobalRandom, searchers.check_deterministic, "other proposals"),
+        (_GlobalRandom, searchers.check_replay, "other proposals"),
+        (_WaitsForEver, searchers.check_outstanding, "nothing outstanding"),
+        (_EndsEarly, searchers.check_exhausts, "ended before"),
+        (_EndsEarly, searchers.check_optimum, "missed the best"),
+        (_Repeats, searchers.check_exhausts, "more architectures"),
+        (_TakesAll, searchers.check_refuses_strangers, "never proposed"),
+        (_UntoldParents, searchers.check_lineage, "not told before"),
+        (_Infeasible, searchers.check_empty, "infeasible"),
+    ],
+)
+def test_a_wrong_searcher_fails(
+    make: Callable[[Space, Any, int], Searcher], check: Callable[[Make], None], message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check(make)

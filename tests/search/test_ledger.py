@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from vitnas.errors import InputError
+from vitnas.search.journal import open_journal, open_study
+from vitnas.search.ledger import Ledger, Record, Settings, read
+from vitnas.search.limits import Limit
+from vitnas.testing.searchers import SMALL, TINY
+
+SETTINGS = Settings(
+    space=TINY,
+    limits=(Limit("params", 1e3, 2e3), Limit("macs", maximum=1e6)),
+    strategy="evolution",
+    options={"population": 50, "reading": "code"},
+    seed=3,
+    evaluated_on="digits/search 1a2b",
+)
+ARCH = TINY.sample(0)
+
+
+def _start(ledger: Ledger, index: int = 0, **changes: Any) -> int:
+    facts: dict[str, Any] = {
+        "costs": {"params": 1234.0, "macs": 5678.0},
+        "origin": "crossover",
+        "parents": (3, 1),
+        "generation": 2,
+        **changes,
+    }
+    return ledger.start(TINY.sample(index), index=index, **facts)
+
+
+def test_a_trial_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "run", SETTINGS) as ledger:
+        number = _start(ledger)
+        running = ledger.records()[0]
+        assert running.state == "running"
+        assert math.isnan(running.score)
+        record = ledger.finish(number, 0.1 + 0.2, {"top5": 0.9}, 1.5)
+    expected = Record(
+        number=0,
+        index=0,
+        arch=ARCH,
+        score=0.1 + 0.2,
+        metrics={"params": 1234.0, "macs": 5678.0, "top5": 0.9},
+        origin="crossover",
+        parents=(3, 1),
+        generation=2,
+        seconds=1.5,
+        state="complete",
+    )
+    assert record == expected
+    assert read(tmp_path / "run") == (Settings.from_dict(SETTINGS.to_dict()), [expected])
+
+
+def test_any_optuna_program_can_read_it(tmp_path: Path) -> None:
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        ledger.finish(_start(ledger), 0.5, {}, 1.0)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    study = optuna.load_study(study_name=None, storage=storage)
+    (trial,) = study.trials
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.best_value == 0.5
+    assert trial.params["depth"] == ARCH.depth
+    assert trial.params["total_num_heads"] == sum(ARCH.num_heads)
+    assert trial.user_attrs["params"] == 1234.0
+
+
+def test_opening_again_fails_what_was_left_running(tmp_path: Path) -> None:
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        ledger.finish(_start(ledger, 0), 0.5, {}, 1.0)
+        _start(ledger, 1)
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        assert [record.state for record in ledger.records()] == ["complete", "failed"]
+        again = _start(ledger, 1)
+        ledger.finish(again, 0.6, {}, 1.0)
+        third = _start(ledger, 2)
+        ledger.fail(third, "ValueError('x')")
+    _, records = read(tmp_path)
+    assert [record.state for record in records] == ["complete", "failed", "complete", "failed"]
+    assert [record.index for record in records] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strategy": "random"}, "strategy 'evolution', not 'random'; repeat it with the same str"),
+        ({"seed": 4}, "seed 3, not 4; repeat"),
+        ({"evaluated_on": "cifar"}, "evaluated_on 'digits/search 1a2b', not 'cifar'; repeat"),
+        ({"options": {"population": 9, "reading": "code"}}, "options {'population': 50}, not {'po"),
+        ({"limits": ()}, "limits macs <= 1M and params >= 1k and params <= 2k, not none; repeat"),
+        ({"space": SMALL}, "space toy (depth (1, 2, 3)), not toy (depth (3, 4, 5, 6)); repeat"),
+    ],
+)
+def test_another_search_is_refused_by_name(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with Ledger(tmp_path, SETTINGS):
+        pass
+    before = (tmp_path / "study.journal").read_bytes()
+    with pytest.raises(InputError) as error, Ledger(tmp_path, replace(SETTINGS, **change)):
+        pass
+    assert str(error.value).startswith(f"{tmp_path} holds a search with {message}")
+    assert str(error.value).endswith("or use another folder")
+    assert (tmp_path / "study.journal").read_bytes() == before
+
+
+def test_the_order_of_limits_and_the_name_of_the_space_do_not_matter(tmp_path: Path) -> None:
+    with Ledger(tmp_path, SETTINGS):
+        pass
+    same = replace(SETTINGS, limits=SETTINGS.limits[::-1], space=replace(TINY, name="tiny"))
+    with Ledger(tmp_path, same):
+        pass
+
+
+def test_a_kill_between_creating_the_study_and_its_settings_is_survived(tmp_path: Path) -> None:
+    open_study(open_journal(tmp_path / "study.journal", write=True), "search")
+    with pytest.raises(InputError, match="holds no search of vitnas"):
+        read(tmp_path)
+    with Ledger(tmp_path, SETTINGS):
+        pass
+    assert read(tmp_path)[0].seed == 3
+
+
+def test_a_foreign_study_is_refused(tmp_path: Path) -> None:
+    study = open_study(open_journal(tmp_path / "study.journal", write=True), "search")
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    with (
+        pytest.raises(InputError, match="holds no search of vitnas; use another folder"),
+        Ledger(tmp_path, SETTINGS),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("settings", [5, {}, {**SETTINGS.to_dict(), "space": {"family": "x"}}])
+def test_unreadable_settings_are_told(tmp_path: Path, settings: object) -> None:
+    study = open_study(open_journal(tmp_path / "study.journal", write=True), "search")
+    study.set_user_attr("settings", settings)
+    with pytest.raises(InputError, match="has unreadable settings"):
+        read(tmp_path)
+
+
+def test_a_trial_of_somebody_else_is_told(tmp_path: Path) -> None:
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        ledger.finish(_start(ledger), 0.5, {}, 1.0)
+    study = open_study(open_journal(tmp_path / "study.journal", write=True), "search")
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(InputError, match=r"trial 1 in .* was not written by vitnas"):
+        read(tmp_path)
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from vitnas.errors import InputError
+from vitnas.search.ledger import Ledger
+from search.test_ledger import SETTINGS
+try:
+    with Ledger(Path({str(tmp_path)!r}), SETTINGS):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+except InputError as error:
+    print(error)
+"""
+    with Ledger(tmp_path, SETTINGS):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == (
+        f"another process is searching into {tmp_path}; stop it or wait for its end\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -9
+    with Ledger(tmp_path, SETTINGS):
+        pass

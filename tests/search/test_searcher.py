@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vitnas.errors import InputError
+from vitnas.search.searcher import STRATEGIES, find_strategy, make_searcher, read_options
+from vitnas.testing.searchers import TINY
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_names_its_module_options_and_purpose(name: str) -> None:
+    strategy = find_strategy(name)
+    assert strategy.summary
+    assert strategy.options() is not None
+    assert make_searcher(name, TINY, lambda arch: True, 0).ask() in TINY
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("evolutoin", {}, "unknown search strategy 'evolutoin'; did you mean 'evolution'?"),
+        ("evolution", {"populaton": 9}, "unknown option of strategy evolution 'populaton'; did"),
+        ("random", {"population": 9}, "unknown option of strategy random 'population'"),
+        ("evolution", {"population": "many"}, "option population of strategy evolution is 'many'"),
+        ("evolution", {"reading": "book"}, "option reading of strategy evolution is 'book': "),
+        ("evolution", {"population": 0}, "population is 0; it must be at least 1"),
+    ],
+)
+def test_wrong_names_and_options_are_told_in_one_line(
+    name: str, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        read_options(name, options)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_options_come_back_with_their_defaults() -> None:
+    options = read_options("evolution", {"population": "60"})
+    assert options["population"] == 60
+    assert options["parents"] == 10
+
+
+def _run(code: str, hash_seed: str = "0") -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def test_importing_search_imports_neither_torch_nor_optuna() -> None:
+    code = """
+import sys
+import vitnas.search.study, vitnas.search.evolution, vitnas.search.random_search
+import vitnas.search.pareto, vitnas.search.ranking, vitnas.testing.searchers
+print({"torch", "optuna", "scipy", "pydantic"} & set(sys.modules))
+"""
+    assert _run(code).strip() == "set()"
+
+
+def test_proposals_do_not_depend_on_the_hash_seed_of_the_process() -> None:
+    code = """
+from vitnas.search.searcher import STRATEGIES, make_searcher
+from vitnas.testing.searchers import SMALL, cost, score
+for name in STRATEGIES:
+    searcher = make_searcher(name, SMALL, lambda arch: 1500 <= cost(arch) <= 3000, 0)
+    for _ in range(70):
+        arch = searcher.ask()
+        searcher.tell(arch, score(arch))
+        print(arch)
+"""
+    first, second = _run(code, "1"), _run(code, "2")
+    assert first == second
+    assert first.count("\n") == 70 * len(STRATEGIES)
