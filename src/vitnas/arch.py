@@ -6,6 +6,7 @@ Nothing else in the package remembers an architecture: it travels as an argument
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -24,10 +25,11 @@ class Arch(Mapping[str, Value]):
 
     Genes that differ per layer are tuples as long as the depth (tuples of tuples, one per stage,
     in hierarchical families), so an architecture holds no gene of a layer that it does not have.
-    Equal architectures hash equal. Read a gene as `arch["depth"]` or `arch.depth`.
+    A whole number is kept as an int (4.0 as 4), so equal genes are the same in text and use too.
+    Read a gene as `arch["depth"]` or `arch.depth`.
 
     Raises:
-        InputError: a value is neither a number, a string nor a (nested) sequence of them.
+        InputError: a value is neither a finite number, a string nor a (nested) sequence of them.
     """
 
     __slots__ = ("_genes", "_hash", "family")
@@ -67,6 +69,9 @@ class Arch(Mapping[str, Value]):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an Arch is immutable; use arch.replace(gene=value)")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("an Arch is immutable; its genes can't be deleted")
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.family, self._genes)
 
@@ -103,7 +108,12 @@ class Arch(Mapping[str, Value]):
         family, genes = record["family"], record["genes"]
         if not isinstance(family, str) or not isinstance(genes, dict):
             raise InputError("not an architecture: family must be a string and genes a mapping")
-        return cls(family, **genes)
+        if not all(isinstance(name, str) for name in genes):
+            raise InputError("not an architecture: the names of genes must be strings")
+        try:
+            return cls(family, **genes)
+        except RecursionError as error:
+            raise InputError("not an architecture: its genes are nested too deeply") from error
 
     @classmethod
     def from_json(cls, text: str) -> Arch:
@@ -130,7 +140,9 @@ def _freeze(name: str, value: Any) -> Value:
         raise InputError(
             f"gene {name} is {value!r}; a gene is a number, a string or a sequence of them"
         )
-    return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"gene {name} is {value!r}; a number must be finite")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _thaw(value: Any) -> Any:

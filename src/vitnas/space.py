@@ -17,9 +17,11 @@ from typing import Any, Literal, TypeAlias
 
 from vitnas.arch import Arch, Scalar
 from vitnas.errors import InputError
+from vitnas.genes import Position, describe, fill, has_shape, is_depth, lists, tuples
+
+__all__ = ["Choice", "Level", "Pick", "Position", "Space"]
 
 Level: TypeAlias = Literal["net", "stage", "block"]
-Position: TypeAlias = tuple[int, ...]
 Pick: TypeAlias = "Callable[[Choice, Position], Scalar]"
 
 
@@ -27,8 +29,11 @@ Pick: TypeAlias = "Callable[[Choice, Position], Scalar]"
 class Choice:
     """One gene and the values that it may take.
 
-    `values` holds the values themselves, or one tuple of values for each stage (or each layer,
-    in a space without stages) where they differ from place to place.
+    `values` holds the values themselves, or one sequence of values for each stage (or each layer,
+    in a space without stages) where they differ from place to place. They are kept as tuples.
+
+    Raises:
+        InputError: no values, values of mixed types, repeated ones, or an unknown level.
     """
 
     name: str
@@ -36,12 +41,17 @@ class Choice:
     level: Level = "net"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuples(self.values))
+        if not isinstance(self.values, tuple):
+            raise InputError(f"choice {self.name} needs a list of values, got {self.values!r}")
         rows = self.values if self.varies else (self.values,)
         for row in rows:
             if not isinstance(row, tuple) or not row:
                 raise InputError(f"choice {self.name} needs at least one value, got {row!r}")
-            if any(isinstance(v, bool) or not isinstance(v, int | float | str) for v in row):
-                raise InputError(f"choice {self.name} is {row!r}; values are numbers or strings")
+            if not all(_is_value(value) for value in row):
+                raise InputError(
+                    f"choice {self.name} is {row!r}; values are finite numbers or strings"
+                )
             if len({isinstance(v, str) for v in row}) > 1:
                 raise InputError(f"choice {self.name} mixes numbers and strings: {row!r}")
             if len(set(row)) < len(row):
@@ -85,6 +95,8 @@ class Space:
             raise InputError(f"a space names each gene once, got {', '.join(names)}")
         if "depth" not in names:
             raise InputError("a space needs the choice depth")
+        if self.stages is not None and (not isinstance(self.stages, int) or self.stages < 1):
+            raise InputError(f"stages is {self.stages!r}; it must be a whole number from 1")
         depth = self["depth"]
         if depth.level != ("stage" if self.stages else "net"):
             raise InputError("depth has level stage in a space with stages, else net")
@@ -123,7 +135,7 @@ class Space:
         genes: dict[str, Any] = {}
         for choice in self.choices:
             shape = self._shape(choice, genes)
-            genes[choice.name] = _fill(shape, partial(pick, choice))
+            genes[choice.name] = fill(shape, partial(pick, choice))
         return Arch(self.family, **genes)
 
     def size(self) -> int:
@@ -228,9 +240,7 @@ class Space:
             if name not in {choice.name for choice in self.choices}:
                 raise InputError(f"the space has no choice {name}")
         choices = tuple(
-            replace(choice, values=_tuples(values[choice.name]))
-            if choice.name in values
-            else choice
+            replace(choice, values=tuples(values[choice.name])) if choice.name in values else choice
             for choice in self.choices
         )
         return replace(self, choices=choices, name="", note="")
@@ -242,7 +252,7 @@ class Space:
             "name": self.name,
             "stages": self.stages,
             "choices": [
-                {"name": c.name, "level": c.level, "values": _lists(c.values)} for c in self.choices
+                {"name": c.name, "level": c.level, "values": lists(c.values)} for c in self.choices
             ],
         }
 
@@ -255,8 +265,10 @@ class Space:
         """
         try:
             choices = tuple(
-                Choice(c["name"], _tuples(c["values"]), c["level"]) for c in record["choices"]
+                Choice(c["name"], tuples(c["values"]), c["level"]) for c in record["choices"]
             )
+            if not isinstance(record["family"], str) or not isinstance(record["name"], str):
+                raise InputError("not a search space record: family and name must be text")
             return cls(record["family"], choices, record["stages"], record["name"])
         except (KeyError, TypeError) as error:
             raise InputError(f"not a search space record: {error!r}") from error
@@ -279,10 +291,10 @@ class Space:
         choice, *later = rest
         shape = self._shape(choice, genes)
         places: list[Position] = []
-        _fill(shape, places.append)
+        fill(shape, places.append)
         for values in itertools.product(*(choice.at(at) for at in places)):
             found = dict(zip(places, values, strict=True))
-            yield from self._extend({**genes, choice.name: _fill(shape, found.get)}, tuple(later))
+            yield from self._extend({**genes, choice.name: fill(shape, found.get)}, tuple(later))
 
     def _faults(self, arch: Arch) -> Iterator[str]:
         if arch.family != self.family:
@@ -292,20 +304,19 @@ class Space:
         yield from (f"{name} is no gene of the space" for name in arch if name not in known)
         yield from (f"{c.name} is missing" for c in self.choices if c.name not in arch)
         for choice in self.choices:
-            if choice.name in arch and "depth" in arch:
+            if choice.name in arch:
                 yield from self._gene_faults(choice, arch)
 
     def _gene_faults(self, choice: Choice, arch: Arch) -> Iterator[str]:
-        value = arch[choice.name]
-        try:
-            shape = self._shape(choice, {"depth": arch["depth"]})
-            places: list[Position] = []
-            _fill(shape, places.append)
-        except TypeError:
-            return  # depth itself is malformed, which has its own line
-        if not _has_shape(value, shape):
-            yield f"{choice.name} is {value!r}, it needs {_describe(shape)}"
+        value, depth = arch[choice.name], arch.get("depth")
+        if choice.level == "block" and not is_depth(depth, self.stages):
+            return  # depth is missing or malformed, which has its own line
+        shape = self._shape(choice, {"depth": depth})
+        if not has_shape(value, shape):
+            yield f"{choice.name} is {value!r}, it needs {describe(shape)}"
             return
+        places: list[Position] = []
+        fill(shape, places.append)
         for at in places:
             gene = _gene(arch, choice.name, at)
             try:
@@ -315,7 +326,12 @@ class Space:
             if gene not in allowed:
                 index = "".join(f"[{i}]" for i in at)
                 values = ", ".join(map(str, allowed))
-                yield f"{choice.name}{index} is {gene}, the space allows {values}"
+                yield f"{choice.name}{index} is {gene!r}, the space allows {values}"
+
+
+def _is_value(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or (number and math.isfinite(value))
 
 
 def _widest(choice: Choice) -> int:
@@ -342,46 +358,3 @@ def _gene(arch: Arch, name: str, at: Position) -> Any:
             return None
         value = value[index]
     return value
-
-
-def _fill(shape: Any, make: Callable[[Position], Any]) -> Any:
-    if shape == ():
-        return make(())
-    (length,) = shape
-    if isinstance(length, tuple):
-        return tuple(
-            tuple(make((stage, layer)) for layer in range(depth))
-            for stage, depth in enumerate(length)
-        )
-    return tuple(make((index,)) for index in range(length))
-
-
-def _has_shape(value: Any, shape: Any) -> bool:
-    if shape == ():
-        return not isinstance(value, tuple)
-    (length,) = shape
-    if not isinstance(value, tuple):
-        return False
-    if isinstance(length, tuple):
-        return len(value) == len(length) and all(
-            isinstance(row, tuple) and len(row) == depth
-            for row, depth in zip(value, length, strict=True)
-        )
-    return len(value) == int(length)
-
-
-def _describe(shape: Any) -> str:
-    if shape == ():
-        return "one value"
-    (length,) = shape
-    if isinstance(length, tuple):
-        return f"one list a stage, of {', '.join(map(str, length))} values"
-    return f"{length} values"
-
-
-def _tuples(values: Any) -> Any:
-    return tuple(_tuples(v) for v in values) if isinstance(values, list | tuple) else values
-
-
-def _lists(values: Any) -> Any:
-    return [_lists(v) for v in values] if isinstance(values, tuple) else values

@@ -1,0 +1,73 @@
+"""How genes nest: one value for the net, one a stage or layer, or one list of layers a stage.
+
+The shape of a gene is () for one value, (length,) for a list, and ((length, ...),) for one list a
+stage, of these lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Position: TypeAlias = tuple[int, ...]
+"""Where a gene is: (), (layer,), (stage,) or (stage, layer)."""
+
+
+def fill(shape: Any, make: Callable[[Position], Any]) -> Any:
+    """Return nested tuples of this shape, of what `make` gives for each position."""
+    if shape == ():
+        return make(())
+    (length,) = shape
+    if isinstance(length, tuple):
+        return tuple(
+            tuple(make((stage, layer)) for layer in range(depth))
+            for stage, depth in enumerate(length)
+        )
+    return tuple(make((index,)) for index in range(length))
+
+
+def has_shape(value: Any, shape: Any) -> bool:
+    """Return whether a gene has this shape."""
+    if shape == ():
+        return not isinstance(value, tuple)
+    (length,) = shape
+    if not isinstance(value, tuple):
+        return False
+    rows: tuple[Any, ...] = value
+    if isinstance(length, tuple):
+        return len(rows) == len(length) and all(
+            isinstance(row, tuple) and len(row) == depth
+            for row, depth in zip(rows, length, strict=True)
+        )
+    return len(rows) == int(length)
+
+
+def describe(shape: Any) -> str:
+    """Say what a gene of this shape is, for messages."""
+    if shape == ():
+        return "one value"
+    (length,) = shape
+    if isinstance(length, tuple):
+        return f"one list a stage, of {', '.join(map(str, length))} values"
+    return f"{length} values"
+
+
+def tuples(values: Any) -> Any:
+    """Return nested lists as tuples."""
+    return tuple(tuples(v) for v in values) if isinstance(values, list | tuple) else values
+
+
+def lists(values: Any) -> Any:
+    """Return nested tuples as lists."""
+    return [lists(v) for v in values] if isinstance(values, tuple) else values
+
+
+def is_depth(depth: Any, stages: int | None) -> bool:
+    """Return whether a value can be the depth: a whole number, or one for each stage."""
+    if stages is None:
+        return isinstance(depth, int)
+    return (
+        isinstance(depth, tuple)
+        and len(depth) == stages
+        and all(isinstance(layers, int) for layers in depth)
+    )

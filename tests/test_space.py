@@ -1,0 +1,353 @@
+"""Space: counting, drawing, varying and judging architectures, against brute force."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.space import Choice, Level, Space
+from vitnas.spaces import space as preset
+
+SPACE = Space(
+    "autoformer",
+    (
+        Choice("depth", (2, 3)),
+        Choice("mlp_ratio", (3.5, 4.0), "block"),
+        Choice("num_heads", ((3, 4), (4,), (3, 4, 5)), "block"),
+        Choice("embed_dim", (192, 216)),
+    ),
+    name="toy",
+)
+STAGED = Space(
+    "swin",
+    (
+        Choice("depth", ((1, 2), (2,)), "stage"),
+        Choice("embed_dim", ((32, 64), (96,)), "stage"),
+        Choice("num_heads", ((1, 2), (3, 4)), "block"),
+        Choice("window", (7, 14), "block"),
+        Choice("patch_size", (4,)),
+    ),
+    stages=2,
+)
+
+row = st.lists(st.integers(1, 9), min_size=1, max_size=2, unique=True).map(tuple)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    stages = draw(st.sampled_from([None, None, 1, 2]))
+    depths = st.lists(st.integers(1, 2), min_size=1, max_size=2, unique=True).map(tuple)
+    if stages:
+        depth = Choice("depth", draw(st.tuples(*[depths] * stages) | depths), "stage")
+    else:
+        depth = Choice("depth", draw(depths))
+    places = stages or max(depth.at(()))
+    choices = [depth]
+    for name in ("width", "heads", "ratio")[: draw(st.integers(0, 3))]:
+        levels: list[Level] = ["net", "block", "stage"] if stages else ["net", "block"]
+        level = draw(st.sampled_from(levels))
+        varies = level != "net" and draw(st.booleans())
+        values = draw(st.tuples(*[row] * places) if varies else row)
+        choices.append(Choice(name, values, level))
+    return Space("toy", tuple(draw(st.permutations(choices))), stages)
+
+
+@given(spaces())
+@settings(max_examples=60, deadline=None)
+def test_enumeration_agrees_with_size_and_membership(space: Space) -> None:
+    assume(space.size() <= 3000)
+    found = list(space)
+    assert len(set(found)) == len(found) == space.size()
+    assert all(arch in space for arch in found)
+    assert space.largest in space
+    assert space.smallest in space
+    assert set(space.tied()) <= set(found)
+
+
+@given(spaces(), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_sampling_mutation_and_crossover_give_valid_archs(space: Space, seed: int) -> None:
+    rng = random.Random(seed)
+    first, second = space.sample(rng), space.sample(rng)
+    mutant = space.mutate(first, rng, net_prob=rng.random(), block_prob=rng.random())
+    child = space.crossover(first, second, rng)
+    for arch in (first, second, mutant, child):
+        space.validate(arch)
+
+
+@given(spaces())
+@settings(max_examples=50, deadline=None)
+def test_record_round_trip(space: Space) -> None:
+    assert Space.from_dict(space.to_dict()) == space
+
+
+@given(spaces())
+@settings(max_examples=50, deadline=None)
+def test_tied_archs_have_every_size_that_a_layer_can_have(space: Space) -> None:
+    def sizes(archs: Any) -> set[Any]:
+        found = set()
+        for arch in archs:
+            layers: Any = arch.depth if isinstance(arch.depth, tuple) else (arch.depth,)
+            for stage, depth in enumerate(layers):
+                for layer in range(depth):
+                    genes: list[Any] = []
+                    for choice in space.choices[1:]:
+                        value = arch[choice.name]
+                        if choice.level == "stage":
+                            value = value[stage]
+                        elif choice.level == "block":
+                            value = value[stage][layer] if space.stages else value[layer]
+                        genes.append(value)
+                    found.add((stage, layer, tuple(genes)))
+        return found
+
+    assume(space.size() <= 3000)
+    assert sizes(space.tied()) == sizes(space)
+
+
+def test_a_sample_is_uniform_in_every_gene() -> None:
+    rng = random.Random(0)
+    drawn = Counter(SPACE.sample(rng).num_heads[2:] for _ in range(6000))
+    assert set(drawn) == {(), (3,), (4,), (5,)}
+    assert abs(drawn[()] / 6000 - 1 / 2) < 0.03
+    assert all(abs(drawn[(n,)] / 6000 - 1 / 6) < 0.03 for n in (3, 4, 5))
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_same_seed_gives_the_same_arch_in_another_process(hash_seed: str) -> None:
+    code = (
+        "from vitnas.spaces import space\n"
+        "for seed in range(20): print(space('autoformer-small').sample(seed).to_json())"
+    )
+    environment = {"PYTHONHASHSEED": hash_seed}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
+    small = preset("autoformer-small")
+    assert done.stdout.splitlines() == [small.sample(seed).to_json() for seed in range(20)]
+
+
+def test_a_seed_leaves_the_global_generator_alone() -> None:
+    state = random.getstate()
+    SPACE.sample(0)
+    assert random.getstate() == state
+
+
+def test_extremes() -> None:
+    assert SPACE.largest == Arch(
+        "autoformer", depth=3, mlp_ratio=(4, 4, 4), num_heads=(4, 4, 5), embed_dim=216
+    )
+    assert SPACE.smallest == Arch(
+        "autoformer", depth=2, mlp_ratio=(3.5, 3.5), num_heads=(3, 4), embed_dim=192
+    )
+    assert STAGED.smallest == Arch(
+        "swin",
+        depth=(1, 2),
+        embed_dim=(32, 96),
+        num_heads=((1,), (3, 3)),
+        window=((7,), (7, 7)),
+        patch_size=4,
+    )
+
+
+def test_mutation_keeps_everything_at_probability_zero_and_redraws_at_one() -> None:
+    rng = random.Random(0)
+    arch = SPACE.sample(0)
+    assert SPACE.mutate(arch, rng, net_prob=0, block_prob=0) == arch
+    assert len({SPACE.mutate(arch, rng, net_prob=1, block_prob=1) for _ in range(50)}) > 30
+
+
+def test_mutation_probabilities_belong_to_their_levels() -> None:
+    rng = random.Random(0)
+    arch = SPACE.largest
+    nets = [SPACE.mutate(arch, rng, net_prob=1, block_prob=0) for _ in range(40)]
+    assert {net.embed_dim for net in nets} == {192, 216}
+    assert all(net.num_heads == arch.num_heads[: net.depth] for net in nets)
+    blocks = [SPACE.mutate(arch, rng, net_prob=0, block_prob=1) for _ in range(40)]
+    assert {(net.depth, net.embed_dim) for net in blocks} == {(3, 216)}
+    assert len({net.num_heads for net in blocks}) > 3
+
+
+def test_a_deeper_mutant_keeps_the_old_layers() -> None:
+    rng = random.Random(0)
+    arch = SPACE.smallest
+    mutants = [SPACE.mutate(arch, rng, net_prob=1, block_prob=0) for _ in range(40)]
+    deeper = [mutant for mutant in mutants if mutant.depth == 3]
+    assert deeper
+    assert all(mutant.num_heads[:2] == arch.num_heads for mutant in deeper)
+    assert {mutant.num_heads[2] for mutant in deeper} == {3, 4, 5}
+
+
+@given(st.integers(0, 2**32))
+def test_a_child_has_its_parents_genes(seed: int) -> None:
+    rng = random.Random(seed)
+    parents = first, second = SPACE.sample(rng), SPACE.sample(rng)
+    child = SPACE.crossover(first, second, rng)
+    assert child.depth in {parent.depth for parent in parents}
+    assert child.embed_dim in {parent.embed_dim for parent in parents}
+    for name, layer in itertools.product(("num_heads", "mlp_ratio"), range(child.depth)):
+        genes = [parent[name] for parent in parents]
+        assert child[name][layer] in {gene[layer] for gene in genes if layer < len(gene)}  # type: ignore[index, arg-type]
+
+
+def test_validate_lists_every_offending_gene() -> None:
+    wrong = Arch(
+        "autoformer", depth=2, mlp_ratio=(3.5, 9), num_heads=(3, 4, 5), embed_dim=200, width=1
+    )
+    with pytest.raises(InputError) as caught:
+        SPACE.validate(wrong)
+    assert str(caught.value) == (
+        "not in the space toy: width is no gene of the space; "
+        "mlp_ratio[1] is 9, the space allows 3.5, 4.0; "
+        "num_heads is (3, 4, 5), it needs 2 values; "
+        "embed_dim is 200, the space allows 192, 216"
+    )
+    assert wrong not in SPACE
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({"depth": 4}, ["depth is 4, the space allows 2, 3", "num_heads is (4, 4, 5), it needs 4"]),
+        ({"depth": 10**12}, [f"depth is {10**12}, the space allows 2, 3"]),
+        ({"depth": 2.5, "embed_dim": 1}, ["depth is 2.5", "embed_dim is 1, the space"]),
+        ({"depth": "3"}, ["depth is '3', the space allows 2, 3"]),
+        ({"depth": (3,)}, ["depth is (3,), it needs one value"]),
+        ({"embed_dim": (216,)}, ["embed_dim is (216,), it needs one value"]),
+        ({"num_heads": 4}, ["num_heads is 4, it needs 3 values"]),
+        ({"num_heads": (4, "4", 5)}, ["num_heads[1] is '4', the space allows 4"]),
+        ({"num_heads": ((4, 4), 4, 5)}, ["num_heads[0] is (4, 4), the space allows 3, 4"]),
+    ],
+)
+def test_malformed_genes_are_named(changes: dict[str, Any], messages: list[str]) -> None:
+    arch = SPACE.largest.replace(**changes)
+    assert arch not in SPACE
+    with pytest.raises(InputError) as caught:
+        SPACE.validate(arch)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+def test_missing_genes_are_named_beside_the_others() -> None:
+    with pytest.raises(InputError) as caught:
+        SPACE.validate(Arch("autoformer", embed_dim=1, num_heads=(3, 4)))
+    assert str(caught.value) == (
+        "not in the space toy: depth is missing; mlp_ratio is missing; "
+        "embed_dim is 1, the space allows 192, 216"
+    )
+
+
+def test_another_family_and_other_types_are_outside() -> None:
+    with pytest.raises(InputError, match="family is vit, the space is of family autoformer"):
+        SPACE.validate(Arch("vit", **SPACE.largest))
+    assert "autoformer" not in SPACE
+    assert None not in SPACE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 3}, "depth is 3, it needs 2 values"),
+        ({"depth": (2, 2, 2)}, "depth is (2, 2, 2), it needs 2 values"),
+        ({"embed_dim": (64, 64)}, "embed_dim[1] is 64, the space allows 96"),
+        ({"num_heads": ((2,), (4, 4))}, "it needs one list a stage, of 2, 2 values"),
+        ({"num_heads": ((2, 2), (4, 1))}, "num_heads[1][1] is 1, the space allows 3, 4"),
+    ],
+)
+def test_staged_genes_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        STAGED.validate(STAGED.largest.replace(**changes))
+
+
+def test_equal_numbers_of_another_type_are_inside() -> None:
+    assert Arch("autoformer", **{**SPACE.largest, "depth": 3.0, "mlp_ratio": (4, 4, 4)}) in SPACE
+
+
+def test_values_given_as_lists_are_kept_as_tuples() -> None:
+    assert Choice("num_heads", [[3, 4], [4]], "block").values == ((3, 4), (4,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "message"),
+    [
+        ((), "net", "choice g needs at least one value, got ()"),
+        (5, "net", "choice g needs a list of values, got 5"),
+        (((1,), ()), "block", "choice g needs at least one value, got ()"),
+        (((1,), 2), "block", "choice g needs at least one value, got 2"),
+        ((1, None), "net", "values are finite numbers or strings"),
+        ((True,), "net", "values are finite numbers or strings"),
+        ((float("nan"),), "net", "values are finite numbers or strings"),
+        ((1, "a"), "net", "choice g mixes numbers and strings"),
+        ((1, 1.0), "net", "choice g repeats a value"),
+        ((1,), "layer", "choice g has level 'layer': net, stage or block"),
+        (((1,), (2,)), "net", "choice g holds for the whole net: give one list of values"),
+    ],
+)
+def test_refused_choices(values: Any, level: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        Choice("g", values, level)
+
+
+DEPTH = Choice("depth", (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("choices", "stages", "message"),
+    [
+        ((), None, "a space needs the choice depth"),
+        ((DEPTH, DEPTH), None, "a space names each gene once, got depth, depth"),
+        ((Choice("depth", (0, 1)),), None, "depth is (0, 1); it must be whole numbers from 1"),
+        ((Choice("depth", (1.5,)),), None, "it must be whole numbers from 1"),
+        ((Choice("depth", (1,), "block"),), None, "depth has level stage in a space with stages"),
+        ((DEPTH,), 2, "depth has level stage in a space with stages, else net"),
+        ((DEPTH,), 0, "stages is 0; it must be a whole number from 1"),
+        ((DEPTH, Choice("g", (1,), "stage")), None, "the space has no stages"),
+        ((DEPTH, Choice("g", ((1,),), "block")), None, "choice g has 1 lists, the space needs 2"),
+    ],
+)
+def test_refused_spaces(choices: Any, stages: int | None, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        Space("toy", choices, stages)
+
+
+def test_with_values_replaces_and_checks() -> None:
+    narrow = SPACE.with_values(depth=[3], embed_dim=[216])
+    assert narrow.size() == 2**3 * 2 * 1 * 3
+    assert narrow["depth"].values == (3,)
+    with pytest.raises(InputError, match="the space has no choice width"):
+        SPACE.with_values(width=[1])
+    with pytest.raises(InputError, match="choice num_heads has 2 lists, the space needs 3"):
+        SPACE.with_values(num_heads=[[3], [4]])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        {},
+        {**SPACE.to_dict(), "choices": None},
+        {**SPACE.to_dict(), "choices": [{"name": "depth"}]},
+        {**SPACE.to_dict(), "stages": "2"},
+        {**SPACE.to_dict(), "family": ["autoformer"]},
+        {**SPACE.to_dict(), "choices": [{"name": "depth", "level": "net", "values": {}}]},
+    ],
+)
+def test_damaged_records_are_refused(record: Any) -> None:
+    with pytest.raises(InputError):
+        Space.from_dict(record)
+
+
+def test_unknown_gene_of_a_space_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        SPACE["width"]
