@@ -68,6 +68,8 @@ def _run(verb: str, args: list[str]) -> int:
 
     set_up()
     function = getattr(import_module(f"vitnas.cli.{verb}_verb"), verb)
+    # tyro resolves all annotations; the results' types would load torch just to print help.
+    function.__annotations__.pop("return", None)
     tyro.cli(
         function,
         prog=f"vitnas {verb}",

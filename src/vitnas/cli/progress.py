@@ -1,0 +1,40 @@
+"""What a search shows while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from vitnas.cli.log import console
+
+if TYPE_CHECKING:
+    from vitnas.search.ledger import Record
+
+
+class SearchProgress:
+    """A progress bar that counts trials and shows the best score."""
+
+    def __init__(self, trials: int | None) -> None:
+        bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        shown = bar if trials else (MofNCompleteColumn(),)
+        self.progress = Progress(TextColumn("{task.description}"), *shown, console=console())
+        self.task = self.progress.add_task("searching", total=trials)
+        self.best = float("-inf")
+
+    def __enter__(self) -> SearchProgress:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, record: Record) -> None:
+        self.best = max(self.best, record.score)
+        self.progress.update(self.task, advance=1, description=f"searching, best {self.best:.2f}")

@@ -1,0 +1,20 @@
+"""`vitnas report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitnas.cli.log import console
+
+
+def report(run: Path) -> Path:
+    """Write everything about a run as one HTML page that needs no network.
+
+    Args:
+        run: the folder of a run.
+    """
+    from vitnas.report.run import report_run
+
+    page = report_run(run)
+    console().print(f"report written to {page}", highlight=False)
+    return page
