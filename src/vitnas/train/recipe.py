@@ -105,9 +105,10 @@ class TrainRecipe:
     """A training run. Without `sampling` an ordinary model is trained, with it a supernet.
 
     `batch_size` is global: images of one optimiser step over all processes, `accumulate` parts
-    after each other. `data` is a name for `open_data`; `space` a name, a YAML file or the mapping
-    itself; `model` holds options of the model family. Without `input`, images are prepared as is
-    usual for the data, at `img_size` if it is given. `evaluate_every` counts epochs, 0 is never.
+    after each other. `data` and `root` are for `open_data`; `space` a name, a YAML file or the
+    mapping itself; `model` holds options of the model family. Without `input`, images are prepared
+    as is usual for the data, at `img_size` if it is given. `evaluate_every` counts epochs, 0 is
+    never.
 
     Raises:
         InputError: listing every wrong value.
@@ -116,6 +117,7 @@ class TrainRecipe:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     data: str | None = None
+    root: str | None = None
     search_fraction: float = 0.1
     img_size: int | tuple[int, int] | None = None
     input: Input | None = None
