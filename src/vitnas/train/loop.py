@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from vitnas.errors import InputError
 from vitnas.train import checkpoint, prepare
 from vitnas.train.devices import make_fabric
 from vitnas.train.interrupt import Interrupt
@@ -82,6 +83,10 @@ def train(
             another run, or it can't be written.
         TrainingError: the loss or the weights are no longer finite.
     """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"can't write {folder}: {error.strerror or error}") from error
     fabric = make_fabric(device, recipe.precision)
     run = _prepare(fabric, model, recipe, data, Path(folder), sampler, evaluate)
     run.resume()
