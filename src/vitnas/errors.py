@@ -11,8 +11,14 @@ class InputError(ValueError):
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
-    """The error for a name that is not among `allowed`, with the nearest name that is."""
+    """The error for a name that is not among `allowed`, with the nearest name that is.
+
+    Of more than 40 names only the five nearest are listed.
+    """
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(given), names, n=5, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(names)})")
+    if len(names) <= 40:
+        return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(names)})")
+    nearest = f"; nearest: {', '.join(near)}" if near else ""
+    return InputError(f"unknown {what} {given!r}{hint} ({len(names)} are known{nearest})")

@@ -6,15 +6,28 @@ import math
 from typing import Any
 
 import timm
+import torch
+from timm.layers import Mlp, PatchEmbed
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.models.vit import hidden_dim
+from vitnas.models import make_config
+from vitnas.models.vit import FAMILY, hidden_dim
 from vitnas.sharing import Sharing
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
+
+_PARTS = (("mlp", Mlp), ("attn", Attention))
+_NO_EFFECT = {
+    "training",
+    "weight_init_mode",
+    "fix_init",
+    *("dynamic_img_size", "dynamic_img_pad", "strict_img_size", "flatten", "output_fmt"),
+}
+"""Attributes of timm's modules that don't matter for images of the model's own size."""
 
 
 def from_timm(
@@ -39,12 +52,18 @@ def from_timm(
         kwargs: for `timm.create_model`, such as num_classes, img_size, in_chans, drop_path_rate.
 
     Raises:
-        InputError: timm has no such model, it is no plain ViT, or the space does not fit inside.
+        InputError: timm has no such model or weights, it is no plain ViT, or the space does not fit
+            inside.
     """
     if not timm.is_model(name):
         raise unknown("timm model", name, timm.list_models("*vit*") + timm.list_models("deit*"))
-    model = timm.create_model(name, pretrained=pretrained, **kwargs)
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **kwargs)
+    except (OSError, RuntimeError) as error:
+        line = str(error).partition("\n")[0]
+        raise InputError(f"timm can't create {name}: {line}") from error
     largest, options = describe(model, name)
+    _check_same(model, name, largest, options)
     space = around(largest) if space is None else space
     if space.family != "vit":
         raise InputError(f"the space is of family {space.family}; a timm ViT needs family vit")
@@ -79,11 +98,18 @@ def describe(model: Any, name: str) -> tuple[Arch, dict[str, Any]]:
     Raises:
         InputError: it has parts that the plain ViT lacks.
     """
-    plain = type(model) is VisionTransformer and all(type(b) is Block for b in model.blocks)
-    if not plain or model.attn_pool is not None or model.global_pool not in ("token", "avg"):
+    plain = (
+        type(model) is VisionTransformer
+        and type(model.patch_embed) is PatchEmbed
+        and all(type(block) is Block for block in model.blocks)
+        and all(type(getattr(b, part)) is kind for b in model.blocks for part, kind in _PARTS)
+        and model.attn_pool is None
+        and model.global_pool in ("token", "avg")
+    )
+    if not plain:
         raise InputError(
-            f"{name} is not a plain timm ViT or DeiT (class VisionTransformer with timm's Block, "
-            "token or avg pooling)"
+            f"{name} is not a plain timm ViT or DeiT (class VisionTransformer with timm's "
+            "PatchEmbed, Block, Attention and Mlp, token or avg pooling)"
         )
     blocks = model.blocks
     first = blocks[0]
@@ -96,6 +122,42 @@ def describe(model: Any, name: str) -> tuple[Arch, dict[str, Any]]:
         embed_dim=embed,
     )
     return arch, _options(model, first, depth)
+
+
+def _check_same(model: Any, name: str, arch: Arch, options: dict[str, Any]) -> None:
+    """Check that the plain ViT of this description is the timm model, module by module.
+
+    Subnets are run by twins of that description, so a part that it can't express, such as another
+    activation or a dropout rate, must not be lost on the way.
+    """
+    with torch.device("meta"):
+        plain = FAMILY.build(make_config(FAMILY, arch, options), arch)
+    ours, theirs = (
+        {**dict(net.named_modules()), **dict(net.named_parameters())} for net in (plain, model)
+    )
+    for path in (*theirs, *ours):
+        if path not in ours or path not in theirs:
+            fault = f"{path} is {'extra' if path in theirs else 'missing'}"
+        elif isinstance(ours[path], nn.Parameter):
+            continue
+        elif type(ours[path]) is not type(theirs[path]):
+            fault = f"{path} is {theirs[path]}, not {ours[path]}"
+        else:
+            fault = _difference(ours[path].__dict__, theirs[path].__dict__, path)
+        if fault:
+            raise InputError(f"{name} is not a plain timm ViT or DeiT: {fault}")
+
+
+def _difference(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> str:
+    for key in sorted((ours.keys() & theirs.keys()) - _NO_EFFECT):
+        mine, other = ours[key], theirs[key]
+        if isinstance(mine, float) and isinstance(other, float):
+            same = math.isclose(mine, other, rel_tol=1e-6)
+        else:
+            same = not isinstance(mine, str | int | tuple) or mine == other
+        if not same:
+            return f"{path + '.' if path else ''}{key} is {other!r}, not {mine!r}"
+    return ""
 
 
 def _ratio(hidden: int, embed: int) -> float:
@@ -126,6 +188,6 @@ def _options(model: Any, first: Any, depth: int) -> dict[str, Any]:
         "fc_norm": not isinstance(model.fc_norm, nn.Identity),
         "qkv_bias": first.attn.qkv.bias is not None,
         "qk_norm": not isinstance(first.attn.q_norm, nn.Identity),
-        "init_values": 1e-5 if hasattr(first.ls1, "gamma") else None,
+        "init_values": getattr(first.ls1, "init_values", None),
         "norm_eps": first.norm1.eps,
     }
