@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from vitnas.arch import Arch
+from vitnas.errors import unknown
 from vitnas.models import Config, Kind, family, make_config
 from vitnas.models.base import Attention
 
@@ -30,7 +31,8 @@ def macs(
         options: the family's other options, as for `vitnas.build`.
 
     Raises:
-        InputError: the architecture lacks a gene of its family, or an option is unknown.
+        InputError: the architecture lacks a gene of its family, or an option or the attention is
+            unknown.
     """
     model = family(arch.family)
     config = make_config(model, arch, {**options, "num_classes": num_classes, "img_size": img_size})
@@ -39,6 +41,8 @@ def macs(
 
 def count(arch: Arch, config: Config, attention: Attention = "explicit") -> int:
     """Return the multiply-adds of one image for the model with this config."""
+    if attention not in get_args(Attention):
+        raise unknown("attention", attention, get_args(Attention))
     units = family(arch.family).units(config, arch)
     return sum(_unit(arch.family, config, unit.kind, attention) for unit in units)
 

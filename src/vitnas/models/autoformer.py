@@ -41,6 +41,8 @@ class AutoFormerConfig(vit.ViTConfig):
             )
         if self.relative_position and (self.reg_tokens or not self.class_token):
             raise InputError("relative_position needs a class token and no register tokens")
+        if self.qk_norm and (self.relative_position or self.fixed_attn_dim):
+            raise InputError("qk_norm needs relative_position off and no fixed_attn_dim")
 
     def block_sizes(self, embed: int, heads: int, ratio: float) -> dict[str, int]:
         """Return the size of every axis; `attn` and `attn_flat` are the q-k-v width, ×1 and ×3."""

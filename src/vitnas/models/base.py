@@ -26,7 +26,7 @@ class Config:
     """What all families need beside the architecture: classes, image, regularisation.
 
     Raises:
-        InputError: a number is out of range, or the patches don't divide the image.
+        InputError: a value is of another type or out of range, or patches don't divide the image.
     """
 
     num_classes: int = 1000
@@ -38,6 +38,7 @@ class Config:
     """The drop-path ramp ends at this layer; a supernet's largest depth, else the own depth."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         height, width = self.img_size
         if self.num_classes < 0 or min(height, width, self.in_chans, self.patch_size) < 1:
             raise InputError(
@@ -178,7 +179,18 @@ def _gene_fault(name: str, value: Any, level: str, depth: int) -> str | None:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(n, int) for n in pair):
+    pair = (value, value) if isinstance(value, int) else value
+    whole = isinstance(pair, list | tuple) and all(isinstance(n, int) for n in pair)
+    if not whole or len(pair) != 2:
         raise InputError(f"img_size is {value!r}; it is one whole number, or height and width")
-    return pair
+    return pair[0], pair[1]
+
+
+def _check_types(config: Config) -> None:
+    """Check that options whose default is a whole number, a number or a switch are the same."""
+    words = {int: "a whole number", float: "a number", bool: "true or false"}
+    for field in dataclasses.fields(config):
+        value, wanted = getattr(config, field.name), type(field.default)
+        fits = type(value) is wanted or (wanted is float and type(value) is int)
+        if wanted in words and not fits:
+            raise InputError(f"{field.name} is {value!r}; it must be {words[wanted]}")

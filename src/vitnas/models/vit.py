@@ -59,6 +59,11 @@ class ViTConfig(Config):
             raise InputError(f"pool is {self.pool!r}; it is 'token' or 'avg'")
         if self.pool == "token" and not self.class_token:
             raise InputError("pool 'token' needs class_token")
+        if self.head_dim < 1 or self.reg_tokens < 0:
+            raise InputError(
+                f"head_dim {self.head_dim} must be positive, reg_tokens {self.reg_tokens} not "
+                "negative"
+            )
 
     @property
     def tokens(self) -> int:
@@ -68,6 +73,8 @@ class ViTConfig(Config):
     def block_sizes(self, embed: int, heads: int, ratio: float) -> dict[str, int]:
         """Return the size of every axis of a block."""
         hidden = hidden_dim(embed, ratio)
+        if not hidden:
+            raise InputError(f"mlp_ratio {ratio} of embed_dim {embed} leaves no hidden unit")
         return {
             "embed": embed,
             "heads": heads,
