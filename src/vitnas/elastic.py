@@ -7,7 +7,7 @@ work on each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -96,6 +96,7 @@ class Elastic(nn.Module):
         self._sharing = sharing
         self._layouts = dict(self._family.layouts(self._config, largest.role, sharing.legacy))
         self._elastic = slicing.elastic_axes([largest.size, *(kind.size for kind in kinds)])
+        self._bank_sizes: dict[str, tuple[str, dict[str, int]]] = {}
         self._add_banks(kinds)
 
     def _add_banks(self, kinds: tuple[Kind, ...]) -> None:
@@ -105,12 +106,21 @@ class Elastic(nn.Module):
             private = self._sharing.private_axes(axes.parse(text), self._elastic)
             for key in slicing.combinations(private, (kind.size for kind in kinds)):
                 if private and key != tuple((axis, self._largest.size[axis]) for axis in private):
-                    sizes = tuple({**self._largest.size, **dict(key)}.items())
-                    how = slicing.plan(text, self._largest.sizes, sizes, self._sharing)
+                    sizes = {**self._largest.size, **dict(key)}
+                    part = tuple(sizes.items())
+                    how = slicing.plan(text, self._largest.sizes, part, self._sharing)
                     shared = slicing.take(self.get_parameter(name), how)
                     banks[_bank(name, key)] = nn.Parameter(shared.detach().clone())
+                    self._bank_sizes[_bank(name, key)] = text, sizes
         if banks:
             self.banks = nn.ParameterDict(banks)
+
+    def stored(self) -> Iterator[tuple[str, nn.Parameter, axes.Layout, dict[str, int]]]:
+        """Yield name, tensor, layout and sizes of all that the unit stores, banks included."""
+        for name, text in self._layouts.items():
+            yield name, self.get_parameter(name), axes.parse(text), self._largest.size
+        for bank, (text, sizes) in self._bank_sizes.items():
+            yield f"banks.{bank}", self.banks[bank], axes.parse(text), sizes
 
     def steps(self, kind: Kind) -> tuple[Step, ...]:
         """Return what one kind takes from the storage."""

@@ -6,13 +6,13 @@ is; afterwards the policy `ranked`, a prefix, keeps the most important ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from vitnas.axes import Layout, parse
 from vitnas.elastic import Elastic
+from vitnas.errors import InputError
 from vitnas.slicing import permute, scores_along
 from vitnas.supernet import Supernet
 
@@ -30,6 +30,9 @@ def rank(
     images and labels it is the sum of (weight · gradient)² of the loss on the largest subnet
     (first-order Taylor; Molchanov et al., CVPR 2019). Channels of the residual stream (embed) are
     ordered once for the whole net, heads and MLP units in each block.
+
+    Raises:
+        InputError: the batches are empty.
     """
     scores = _squares(net) if batches is None else _taylor(net, batches, loss)
     units = [(path, module) for path, module in net.named_modules() if isinstance(module, Elastic)]
@@ -41,32 +44,25 @@ def rank(
             _reorder(group, axis, scores)
 
 
-def layouts(unit: Elastic) -> Iterator[tuple[str, nn.Parameter, Layout]]:
-    """Yield name, parameter and layout of everything a unit stores for its largest kind."""
-    for name, text in unit._layouts.items():
-        yield name, unit.get_parameter(name), parse(text)
-
-
 def reorder(group: Iterable[Elastic], axis: str, order: Tensor) -> None:
-    """Reorder one axis in all parameters of some units, in place."""
+    """Reorder one axis in all that some units store, in place."""
     with torch.no_grad():
         for unit in group:
-            for _, parameter, layout in layouts(unit):
-                parameter.copy_(permute(parameter, layout, unit._largest.size, axis, order))
+            for _, parameter, layout, sizes in unit.stored():
+                parameter.copy_(permute(parameter, layout, sizes, axis, order))
 
 
 def _reorder(group: list[tuple[str, Elastic]], axis: str, scores: dict[str, Tensor]) -> None:
-    holders = [(path, unit) for path, unit in group if axis in unit._largest.size]
-    if not holders:
-        return
+    """Reorder by the scores of the largest subnet, to which banks don't belong."""
     tensors = [
-        (scores[f"{path}.{name}" if path else name], layout, unit._largest.size)
-        for path, unit in holders
-        for name, _, layout in layouts(unit)
+        (scores[f"{path}.{name}" if path else name], layout, sizes)
+        for path, unit in group
+        for name, _, layout, sizes in unit.stored()
+        if axis in layout.axes and not name.startswith("banks.")
     ]
-    total = scores_along(tensors, axis)
-    order = torch.argsort(total, descending=True, stable=True)
-    reorder([unit for _, unit in holders], axis, order)
+    if tensors:
+        order = torch.argsort(scores_along(tensors, axis), descending=True, stable=True)
+        reorder([unit for _, unit in group], axis, order)
 
 
 def _squares(net: Supernet) -> dict[str, Tensor]:
@@ -79,11 +75,15 @@ def _taylor(
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, Tensor]:
     totals = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+    seen = False
     for images, labels in batches:
+        seen = True
         names, parameters = zip(*net.named_parameters(), strict=True)
         value = loss(net(images, net.largest), labels)
         gradients = torch.autograd.grad(value, parameters, allow_unused=True)
         for name, parameter, gradient in zip(names, parameters, gradients, strict=True):
             if gradient is not None:
                 totals[name] += (parameter.detach() * gradient) ** 2
+    if not seen:
+        raise InputError("ranking by data needs at least one batch")
     return totals

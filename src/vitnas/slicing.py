@@ -71,7 +71,8 @@ def permute(
     if axis not in layout.axes:
         return tensor
     split = tensor.reshape(layout.split_shape(sizes))
-    return split.index_select(layout.axes.index(axis), order).reshape(tensor.shape)
+    entries = order.to(tensor.device)
+    return split.index_select(layout.axes.index(axis), entries).reshape(tensor.shape)
 
 
 def scores_along(tensors: Iterable[tuple[Tensor, Layout, Mapping[str, int]]], axis: str) -> Tensor:
