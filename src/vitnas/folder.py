@@ -6,7 +6,9 @@ builds the model on torch and timm alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,22 @@ def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
     """Write a supernet or a static model made by vitnas as a folder and return its path.
 
     `info` is kept in `config.json` beside what rebuilds the model: classes, input, provenance,
-    metrics. All of it must be JSON-able.
+    metrics. All of it must be JSON-able. The config comes last, so that a folder without one was
+    not finished.
 
     Raises:
         InputError: the model was not made by vitnas, or the folder can't be written.
     """
     folder = Path(folder)
     record: dict[str, Any] = {"vitnas": FORMAT, **_describe(model), **info}
+    config = json.dumps(record, indent=2) + "\n"
     state = {
         name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()
     }
-    files.write(folder / WEIGHTS, lambda path: save_file(state, path, {"format": "pt"}))
+    files.write(folder / WEIGHTS, partial(_write_weights, state))
     if record["kind"] == "model":
         files.write(folder / MODELING, Path(nn_vit.__file__).read_bytes())
-    files.write_json(folder / CONFIG, record)
+    files.write(folder / CONFIG, config)
     return folder
 
 
@@ -59,14 +63,7 @@ def load(folder: str | Path) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         model = _rebuild(record, folder)
     state = read_weights(folder / WEIGHTS)
-    expected = model.state_dict()
-    faults = [f"{name} missing" for name in expected if name not in state]
-    faults += [f"{name} unexpected" for name in state if name not in expected]
-    faults += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
+    faults = list(_misfits(state, model.state_dict()))
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InputError(f"{folder}: weights don't fit the config: {'; '.join(faults[:5])}{more}")
@@ -113,6 +110,26 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise InputError(f"can't read weights {path}: {error}") from error
 
 
+def _write_weights(state: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        save_file(state, path, {"format": "pt"})
+    except SafetensorError as error:  # its only error here is the disk's, such as no space left
+        raise OSError(str(error)) from error
+
+
+def _misfits(
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> Iterator[str]:
+    yield from (f"{name} missing" for name in expected if name not in state)
+    yield from (f"{name} unexpected" for name in state if name not in expected)
+    for name in expected.keys() & state.keys():
+        given, wanted = state[name], expected[name]
+        if given.shape != wanted.shape:
+            yield f"{name} is {tuple(given.shape)}, expected {tuple(wanted.shape)}"
+        elif given.is_floating_point() != wanted.is_floating_point():
+            yield f"{name} is {given.dtype}, expected {wanted.dtype}"
+
+
 def _describe(model: nn.Module) -> dict[str, Any]:
     if isinstance(model, Supernet):
         return {
@@ -145,5 +162,7 @@ def _rebuild(record: Mapping[str, Any], folder: Path) -> nn.Module:
         arch = Arch.from_dict(record["arch"])
         made = family(arch.family)
         return build_static(made, make_config(made, arch, record["options"]), arch)
-    except (KeyError, TypeError) as error:
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CONFIG} is damaged: {error!r}") from error

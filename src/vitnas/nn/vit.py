@@ -282,5 +282,7 @@ def load(folder: str) -> VisionTransformer:
 
     config = json.loads((Path(folder) / "config.json").read_text())
     model = vit(**config["build"])
-    model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+    state = load_file(Path(folder) / "model.safetensors")
+    model.to(next(iter(state.values())).dtype)
+    model.load_state_dict(state)
     return model.eval()
