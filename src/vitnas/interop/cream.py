@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.models import make_config
+from vitnas.models.autoformer import FAMILY
+from vitnas.models.base import check_genes
+from vitnas.models.vit import GENES
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -36,6 +40,12 @@ _DEFAULTS = {
     "pre_norm": True,
 }
 _REQUIRED = ("embed_dim", "depth", "num_heads")
+_SAME = (
+    *("img_size", "patch_size", "in_chans", "num_classes", "qkv_bias", "abs_pos"),
+    *("relative_position", "max_relative_position"),
+)
+_FREE = ("drop_path_rate", "drop_path_depth")
+_PER_LAYER = ("embed_dim", "num_heads", "mlp_ratio")
 _INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "rpe_type")
 _OFF = ("scale", "qk_scale", "hybrid_backbone")
 _NAMES = {
@@ -69,29 +79,14 @@ def load(
     from vitnas.supernet import Supernet
 
     given = _read_config(config)
-    depth, heads = given["depth"], given["num_heads"]
-    largest = Arch(
-        "autoformer",
-        depth=depth,
-        mlp_ratio=(given["mlp_ratio"],) * depth,
-        num_heads=(heads,) * depth,
-        embed_dim=given["embed_dim"],
-    )
-    net = Supernet(
-        space,
-        given["num_classes"],
-        given["img_size"],
-        sharing="legacy",
-        largest=largest,
-        **_options(given),
-    )
+    net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
     expected = net.state_dict()
     ours = {}
     for name, tensor in state_dict.items():
         ours[_rename(name, _NAMES)] = tensor
     _check_keys(ours, expected, state_dict)
     if given["change_qkv"]:
-        for i in range(depth):
+        for i in range(given["depth"]):
             name = f"blocks.{i}.attn.qkv.weight"
             ours[name] = _deinterleave(ours[name])
     net.load_state_dict(ours)
@@ -142,18 +137,14 @@ def dump(net: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         InputError: the net is no AutoFormer supernet in the official (`legacy`) storage order, or
-            it has width or tables that the official model can't have.
+            it has sizes or options that the official model can't have.
     """
     from vitnas.supernet import Supernet
 
     if not isinstance(net, Supernet) or net.largest.family != "autoformer":
         raise InputError("the official format holds AutoFormer supernets only")
+    _check_official(net)
     interleaved = net.config.fixed_attn_dim is None
-    if interleaved and net.config.qkv_bias and not net.sharing.legacy:
-        raise InputError(
-            "this supernet's qkv biases are nested; the official code slices them flat, so its "
-            "subnets would change. Only supernets with sharing='legacy' go back unchanged"
-        )
     inverse = {ours: theirs for theirs, ours in _NAMES.items()}
     foreign = {}
     for name, tensor in net.state_dict().items():
@@ -167,37 +158,50 @@ def arch(foreign: Mapping[str, Any]) -> Arch:
     """Read the official description of a subnet.
 
     Either the training code's dict (layer_num, embed_dim as a list, num_heads, mlp_ratio) or the
-    RETRAIN part of a subnet YAML (DEPTH, EMBED_DIM, NUM_HEADS, MLP_RATIO).
+    RETRAIN part of a subnet YAML (DEPTH, EMBED_DIM, NUM_HEADS, MLP_RATIO). What lists hold beyond
+    the depth is left out, as it has no effect in the original.
 
     Raises:
-        InputError: a field is missing, or embed_dim differs between layers (the original fails at
-            its residual connections then).
+        InputError: a field is missing or malformed, or embed_dim differs between layers (the
+            original fails at its residual connections then).
     """
-    record = {name.lower(): value for name, value in foreign.get("RETRAIN", foreign).items()}
+    part = foreign.get("RETRAIN", foreign) if isinstance(foreign, Mapping) else foreign
+    if not isinstance(part, Mapping):
+        raise InputError(f"official AutoFormer subnet: it must be a mapping, got {part!r}")
+    record = {str(name).lower(): value for name, value in part.items()}
     if "depth" in record:
         record["layer_num"] = record["depth"]
-    missing = [n for n in ("layer_num", "embed_dim", "num_heads", "mlp_ratio") if n not in record]
+    missing = [name for name in ("layer_num", *_PER_LAYER) if name not in record]
     if missing:
         raise InputError(f"official AutoFormer subnet: {', '.join(missing)} missing")
-    depth, width = record["layer_num"], record["embed_dim"]
-    widths = set(width[:depth]) if isinstance(width, list | tuple) else {width}
-    if len(widths) != 1:
-        raise InputError(
-            f"official AutoFormer subnet: embed_dim is {width}; it must be the same in all layers"
-        )
-    return Arch(
-        "autoformer",
-        depth=depth,
-        mlp_ratio=tuple(record["mlp_ratio"][:depth]),
-        num_heads=tuple(record["num_heads"][:depth]),
-        embed_dim=widths.pop(),
-    )
+    depth = record["layer_num"]
+    if not isinstance(depth, int):
+        raise InputError(f"official AutoFormer subnet: layer_num is {depth!r}, not a whole number")
+    genes = {name: _cut(record[name], depth) for name in _PER_LAYER}
+    width = genes["embed_dim"]
+    if isinstance(width, list):
+        if len(width) != depth or any(one != width[0] for one in width):
+            raise InputError(
+                f"official AutoFormer subnet: embed_dim is {width}; it must be the same in all "
+                f"{depth} layers"
+            )
+        genes["embed_dim"] = width[0]
+    found = Arch("autoformer", depth=depth, **genes)
+    check_genes(GENES, (), found)
+    return found
 
 
 def foreign(arch: Arch) -> dict[str, Any]:
-    """Return the training code's description of a subnet."""
+    """Return the training code's description of a subnet.
+
+    Raises:
+        InputError: the architecture is no AutoFormer, or has a gene that the original lacks.
+    """
     if arch.family != "autoformer":
         raise InputError(f"the official AutoFormer has no {arch.family} architectures")
+    extra = [name for name in arch if name not in GENES]
+    if extra:
+        raise InputError(f"the official AutoFormer has no gene {', '.join(extra)} in its subnets")
     return {
         "layer_num": arch.depth,
         "embed_dim": [arch.embed_dim] * arch.depth,
@@ -210,6 +214,9 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in _REQUIRED if name not in config]
     if missing:
         raise InputError(f"official AutoFormer config: {', '.join(missing)} missing")
+    for name in _REQUIRED:
+        if not isinstance(config[name], int):
+            raise InputError(f"official AutoFormer config: {name} is {config[name]!r}, not whole")
     known = {*_DEFAULTS, *_REQUIRED, *_INERT, *_OFF}
     for name, value in config.items():
         if name not in known:
@@ -230,17 +237,59 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _cut(value: Any, depth: int) -> Any:
+    return list(value[:depth]) if isinstance(value, list | tuple) else value
+
+
+def _largest(given: Mapping[str, Any]) -> Arch:
+    depth = given["depth"]
+    return Arch(
+        "autoformer",
+        depth=depth,
+        mlp_ratio=(given["mlp_ratio"],) * depth,
+        num_heads=(given["num_heads"],) * depth,
+        embed_dim=given["embed_dim"],
+    )
+
+
+def _check_official(net: Supernet) -> None:
+    """Check that the official model can have this storage, and has the same subnets then."""
+    config, largest = net.config, net.largest
+    policies = {net.sharing.default, *(name for _, name in net.sharing.axes)}
+    if not policies <= {"prefix", "legacy"}:
+        raise InputError(f"the official AutoFormer shares by prefix, not {', '.join(sorted(policies))}")
+    if config.fixed_attn_dim is None and config.qkv_bias and not net.sharing.legacy:
+        raise InputError(
+            "this supernet's qkv biases are nested; the official code slices them flat, so its "
+            "subnets would change. Only supernets with sharing='legacy' go back unchanged"
+        )
+    given = {
+        **{name: getattr(config, name) for name in _SAME},
+        "gp": config.pool == "avg",
+        "change_qkv": config.fixed_attn_dim is None,
+        "depth": largest.depth,
+        "embed_dim": largest.embed_dim,
+        "num_heads": largest.num_heads[0],
+        "mlp_ratio": largest.mlp_ratio[0],
+    }
+    official = _largest(_read_config({**given, "img_size": config.img_size[0]}))
+    expected = make_config(FAMILY, official, _options({**_DEFAULTS, **given})).to_dict()
+    ours = {**config.to_dict(), **{name: expected[name] for name in _FREE}}
+    pairs = [(name, value, expected[name]) for name, value in ours.items()]
+    pairs += [(name, largest[name], official[name]) for name in GENES]
+    faults = [f"{name} is {mine}, not {theirs}" for name, mine, theirs in pairs if mine != theirs]
+    if config.img_size[0] != config.img_size[1]:
+        faults.append("img_size is not square")
+    if faults:
+        raise InputError(f"the official AutoFormer can't hold this supernet: {'; '.join(faults)}")
+
+
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     fixed = None if given["change_qkv"] else given["embed_dim"]
     return {
-        "patch_size": given["patch_size"],
-        "in_chans": given["in_chans"],
+        **{name: given[name] for name in _SAME},
         "head_dim": HEAD_DIM,
         "pool": "avg" if given["gp"] else "token",
-        "qkv_bias": given["qkv_bias"],
-        "abs_pos": given["abs_pos"],
-        "relative_position": given["relative_position"],
-        "max_relative_position": given["max_relative_position"],
         "fixed_attn_dim": fixed,
     }
 

@@ -10,6 +10,7 @@ import yaml
 
 from vitnas.errors import InputError, unknown
 from vitnas.models import FAMILIES, family
+from vitnas.models.base import check_genes
 from vitnas.space import Choice, Space
 from vitnas.spaces import autoformer
 
@@ -38,7 +39,7 @@ def space(name: str | Path) -> Space:
         raise InputError(f"can't read search space {path}: {error}") from error
     try:
         record = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     return read(record, path.stem, str(path))
 
@@ -54,11 +55,19 @@ def read(record: Any, name: str = "", source: str = "search space") -> Space:
         patch_size: 16             # a single value is fixed
 
     Raises:
-        InputError: it is not a mapping, the family is unknown, or a gene is unknown or missing.
+        InputError: it is not a mapping, the family is unknown, or a gene is unknown, missing or
+            has a value that the family can't have.
     """
+    try:
+        return _read(record, name)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def _read(record: Any, name: str) -> Space:
     if not isinstance(record, Mapping) or "family" not in record:
         raise InputError(
-            f"{source}: needs `family` ({', '.join(FAMILIES)}) and a list of values for each gene"
+            f"needs `family` ({', '.join(FAMILIES)}) and a list of values for each gene"
         )
     model = family(str(record["family"]))
     genes = {key: value for key, value in record.items() if key not in ("family", "name")}
@@ -68,13 +77,16 @@ def read(record: Any, name: str = "", source: str = "search space") -> Space:
             raise unknown(f"gene of {model.name}", gene, known)
     missing = [gene for gene in model.genes if gene not in genes]
     if missing:
-        raise InputError(f"{source}: {', '.join(missing)} missing")
+        raise InputError(f"{', '.join(missing)} missing")
     choices = tuple(
         Choice(gene, _values(genes[gene]), level)  # type: ignore[arg-type]
         for gene, level in known.items()
         if gene in genes
     )
-    return Space(model.name, choices, name=str(record.get("name", name)))
+    space = Space(model.name, choices, name=str(record.get("name", name)))
+    for arch in space.tied():
+        check_genes(model.genes, model.optional, arch)
+    return space
 
 
 def _values(value: Any) -> Any:

@@ -35,8 +35,8 @@ def tiny() -> Space:
     plain = _space("autoformer-tiny", (12, 13, 14), (3.5, 4.0), (3, 4), (192, 216, 240))
     return replace(
         plain,
-        note="the published AutoFormer-T has MLP ratio 3.0 in three layers, which its authors' space "
-        "lacks; the space autoformer-tiny-wide contains it",
+        note="the published AutoFormer-T has MLP ratio 3.0 in three layers, which its authors' "
+        "space lacks; the space autoformer-tiny-wide contains it",
     )
 
 
