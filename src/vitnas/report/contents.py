@@ -1,0 +1,213 @@
+"""What lies in the folder of a run, read as far as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitnas import files
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.report.figures.style import finite, plain
+from vitnas.run import CONFIG, MODELS, SEARCHES, SUPERNET
+from vitnas.space import Space
+
+if TYPE_CHECKING:
+    from vitnas.search.ledger import Record, Settings
+
+METRICS = "metrics.jsonl"
+
+# what reading a record of wrong types or sizes raises
+DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search: its name in the run, its settings and its trials."""
+
+    name: str
+    settings: Settings
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A saved static model, or a subnet that its supernet's training measured.
+
+    `config` is the content of its `config.json`; nobody has checked it.
+    """
+
+    name: str
+    folder: Path
+    arch: Arch
+    params: int
+    macs: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a report shows.
+
+    `extremes` are the smallest and the largest subnet; `missing` has one short text for each part
+    that is not there.
+    """
+
+    config: str
+    recipe: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    supernet: Mapping[str, Any]
+    studies: Sequence[Study]
+    models: Sequence[Model]
+    extremes: Sequence[Model]
+    missing: Sequence[str]
+
+
+def read_contents(run: Path) -> Contents:
+    """Read a run. Parts that are absent or damaged are named in `missing`.
+
+    Raises:
+        InputError: the folder holds no part of a run at all.
+    """
+    missing: list[str] = []
+    config = _text(run / CONFIG, missing)
+    supernet, extremes = _supernet(run / SUPERNET, missing)
+    contents = Contents(
+        config=config,
+        recipe=_recipe(config, missing),
+        metrics=_metrics(run / METRICS, missing),
+        supernet=supernet,
+        studies=list(_studies(run / SEARCHES, missing)),
+        models=list(_models(run / MODELS, missing)),
+        extremes=extremes,
+        missing=missing,
+    )
+    found = (config, contents.metrics, contents.supernet, contents.studies, contents.models)
+    if not any(found):
+        raise InputError(f"{run} holds nothing to report: {'; '.join(missing)}")
+    return contents
+
+
+def number(record: Any, *path: str) -> float | None:
+    """Return the number at a path inside an unchecked record, None if there is none."""
+    found = entry(record, *path)
+    return found if finite(found) and not isinstance(found, bool) else None
+
+
+def entry(record: Any, *path: str) -> Any:
+    """Return what lies at a path inside an unchecked record, None if nothing does."""
+    for name in path:
+        record = record.get(name) if isinstance(record, Mapping) else None
+    return record
+
+
+def _text(path: Path, missing: list[str]) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        absent = isinstance(error, FileNotFoundError)
+        missing.append(f"no {path.name}" if absent else f"{path.name} can't be read: {error}")
+        return ""
+
+
+def _recipe(text: str, missing: list[str]) -> Mapping[str, Any]:
+    from vitnas.train.reading import parse_yaml
+
+    try:
+        record = parse_yaml(text, CONFIG)
+    except (InputError, RecursionError) as error:
+        missing.append(str(error))
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _metrics(path: Path, missing: list[str]) -> list[Mapping[str, Any]]:
+    from vitnas.train.metrics import read_metrics
+
+    try:
+        lines: list[Mapping[str, Any]] = [
+            line for line in read_metrics(path) if isinstance(line, dict)
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        missing.append(f"{path.name} can't be read: {error}")
+        return []
+    if not lines:
+        missing.append(f"no {path.name}")
+    return lines
+
+
+def _record(folder: Path, missing: list[str]) -> Mapping[str, Any] | None:
+    """Return the `config.json` of a model folder, None if it can't be had."""
+    name = plain(f"{MODELS}/{folder.name}" if folder.parent.name == MODELS else folder.name)
+    path = folder / "config.json"
+    if not path.exists():
+        missing.append(f"no {name}")
+        return None
+    try:
+        record = files.read_json(path)
+    except InputError as error:
+        missing.append(f"{name} is left out ({error})")
+        return None
+    if not isinstance(entry(record, "options"), dict):
+        missing.append(f"{name} is left out (its config.json is not that of a model)")
+        return None
+    return dict(record)
+
+
+def _supernet(folder: Path, missing: list[str]) -> tuple[Mapping[str, Any], list[Model]]:
+    """Return the supernet's record, and smallest and largest subnet if it has a space."""
+    record = _record(folder, missing)
+    if record is None or record.get("space") is None:
+        return record or {}, []
+    try:
+        space = Space.from_dict(record["space"])
+        extremes = []
+        for name, arch in (("smallest", space.smallest), ("largest", space.largest)):
+            measured = {"top1": number(record, "metrics", "search", f"top1_{name}")}
+            subnet = {"arch": arch.to_dict(), "metrics": {"search": measured}}
+            extremes.append(_model(name, folder, {**record, **subnet}))
+    except DAMAGE as error:
+        missing.append(f"{folder.name} is left out ({plain(error)})")
+        return {}, []
+    return record, extremes
+
+
+def _studies(folder: Path, missing: list[str]) -> Iterator[Study]:
+    from vitnas.search.ledger import JOURNAL, read
+
+    found = sorted(path.parent for path in folder.glob(f"*/{JOURNAL}"))
+    if not found:
+        missing.append("no search")
+    for study in found:
+        try:
+            settings, records = read(study)
+        except InputError as error:
+            missing.append(f"search {plain(study.name)} is left out ({error})")
+            continue
+        yield Study(study.name, settings, records)
+
+
+def _models(folder: Path, missing: list[str]) -> Iterator[Model]:
+    found = sorted(path.parent for path in folder.glob("*/config.json"))
+    if not found:
+        missing.append("no extracted model")
+    for path in found:
+        record = _record(path, missing)
+        if record is None:
+            continue
+        try:
+            yield _model(path.name, path, record)
+        except DAMAGE as error:
+            missing.append(f"{MODELS}/{plain(path.name)} is left out ({plain(error)})")
+
+
+def _model(name: str, folder: Path, record: Mapping[str, Any]) -> Model:
+    from vitnas.cost import macs, params
+
+    arch, options = Arch.from_dict(record.get("arch")), dict(record["options"])
+    costs = params(arch, **options), macs(arch, **options)
+    if not all(map(finite, costs)):
+        raise InputError("its architecture is too large to be one")
+    return Model(name, folder, arch, *costs, record)

@@ -1,0 +1,125 @@
+"""Which choices the best architectures of a search have in common."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vitnas.arch import Arch, Scalar, Value
+from vitnas.errors import InputError
+from vitnas.report.figures.style import axis, complete, label, layout, say_empty
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from vitnas.search.ledger import Record
+
+Place: TypeAlias = tuple[str, tuple[int, ...]]  # a gene, and (), (layer,) or (stage, layer)
+
+
+def elites(records: Sequence[Record], share: float = 0.1) -> list[Record]:
+    """Return the best share of the completed trials, at least one if there is any; best first.
+
+    Raises:
+        InputError: the share is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"the share of elites is {share}; it must be above 0 and at most 1")
+    ranked = sorted(complete(records), key=lambda record: -record.score)
+    return ranked[: math.ceil(share * len(ranked))]
+
+
+def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
+    """Draw how often the best architectures took each value of every gene, layer by layer.
+
+    Genes that are the same in all trials are left out. Hovering compares with all trials.
+
+    Raises:
+        InputError: the share is not above 0 and at most 1.
+    """
+    from plotly.graph_objects import Figure
+
+    best = [dict(_flat(record.arch)) for record in elites(records, share)]
+    every = [dict(_flat(record.arch)) for record in complete(records)]
+    found: dict[Place, set[Scalar]] = {}
+    for genes in every:
+        for place, value in genes.items():
+            found.setdefault(place, set()).add(value)
+    # genes of the net first, then gene by gene the layers in order
+    order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in found))}
+    names = [place for place, values in found.items() if len(values) > 1]
+    names.sort(key=lambda place: (len(place[1]) > 0, order[place[0]], place[1]))
+    figure = Figure(layout=layout(90 + 24 * max(len(names), 6), barmode="stack", bargap=0.15))
+    figure.update_layout(showlegend=False, uniformtext={"minsize": 9, "mode": "hide"})
+    for rank in range(max((len(found[name]) for name in names), default=0)):
+        figure.add_bar(**_segments(rank, names, found, best, every))
+    figure.update_xaxes(axis(f"share of the best {len(best)} of {len(every)}", tickformat=".0%"))
+    rows = list(range(len(names)))
+    texts = [label(_name(place), 40) for place in names]
+    span = [len(names) - 0.5, -0.5]
+    figure.update_yaxes(axis(range=span, tickvals=rows, ticktext=texts))
+    return figure if names else say_empty(figure, "no gene differs between the completed trials")
+
+
+def _flat(arch: Arch) -> Iterator[tuple[Place, Scalar]]:
+    """Yield every single value with its gene and its place inside the gene."""
+    for name, gene in arch.items():
+        yield from (((name, place), value) for place, value in _values(gene))
+
+
+def _values(gene: Value, place: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Scalar]]:
+    if not isinstance(gene, tuple):
+        yield place, gene
+        return
+    for i, part in enumerate(gene, 1):
+        yield from _values(part, (*place, i))
+
+
+def _name(place: Place) -> str:
+    return f"{place[0]} {'.'.join(map(str, place[1]))}".strip()
+
+
+def _segments(
+    rank: int,
+    names: Sequence[Place],
+    found: Mapping[Place, set[Scalar]],
+    best: Sequence[Mapping[Place, Scalar]],
+    every: Sequence[Mapping[Place, Scalar]],
+) -> dict[str, Any]:
+    """Return the bars of the values with this rank among the values of each gene."""
+    from plotly.colors import sample_colorscale
+
+    rows, shares, texts, hovers, colors = [], [], [], [], []
+    for row, place in enumerate(names):
+        values = sorted(found[place], key=lambda value: (isinstance(value, str), value))
+        if rank >= len(values):
+            continue
+        value = values[rank]
+        share, overall = _share(place, value, best), _share(place, value, every)
+        rows.append(row)
+        shares.append(share)
+        texts.append(f"{label(value, 20)} · {share:.0%}")
+        hovers.append(
+            f"{label(_name(place))} = {label(value)}: {share:.0%}, {overall:.0%} of all trials"
+        )
+        colors += sample_colorscale("cividis", [0.12 + 0.8 * rank / (len(values) - 1)])
+    return {
+        "y": rows,
+        "x": shares,
+        "orientation": "h",
+        "text": texts,
+        "textposition": "inside",
+        "insidetextanchor": "middle",
+        "textangle": 0,
+        "marker": {"color": colors},
+        "customdata": hovers,
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+
+
+def _share(place: Place, value: Scalar, archs: Sequence[Mapping[Place, Scalar]]) -> float:
+    """Return how many of the architectures that have the gene take the value."""
+    counts = Counter(genes[place] for genes in archs if place in genes)
+    return counts[value] / counts.total() if counts else 0.0

@@ -1,0 +1,149 @@
+"""What changes over time: the best score of a search, the loss and accuracies of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from vitnas.report.figures.style import (
+    COLORS,
+    DASHES,
+    SYMBOLS,
+    TEXT,
+    axis,
+    complete,
+    finite,
+    label,
+    layout,
+    say_empty,
+)
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from vitnas.search.ledger import Record
+
+
+def best_so_far(
+    records_by_strategy: Mapping[str, Sequence[Record]], *, score: str = "score"
+) -> Figure:
+    """Draw, for every study, the best score after each completed trial and the scores themselves.
+
+    Records are taken in the order given.
+    """
+    from plotly.graph_objects import Figure
+
+    figure = Figure(layout=layout(360, hovermode="closest"))
+    studies = {name: complete(records) for name, records in records_by_strategy.items()}
+    for index, (name, records) in enumerate(studies.items()):
+        color, scores = COLORS[index % len(COLORS)], [record.score for record in records]
+        trials = list(range(1, len(scores) + 1))
+        figure.add_scatter(
+            x=trials,
+            y=scores,
+            mode="markers",
+            marker={"color": color, "size": 4, "opacity": 0.5},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_scatter(
+            x=trials,
+            y=list(accumulate(scores, max)),
+            name=label(name),
+            line={"color": color, "width": 2.5, "shape": "hv", "dash": DASHES[index % len(DASHES)]},
+            mode="lines",
+            hovertemplate="best of %{x} trials: %{y:.4g}<extra></extra>",
+        )
+    figure.update_xaxes(axis("completed trials", rangemode="tozero"))
+    figure.update_yaxes(axis(label(f"best {score}", 40)))
+    return figure if any(studies.values()) else say_empty(figure, "no completed trials yet")
+
+
+def training_curves(metrics: Iterable[Mapping[str, Any]]) -> Figure:
+    """Draw the loss of every step and epoch, and the accuracies evaluated between epochs.
+
+    `metrics` are the lines of `metrics.jsonl`, as `vitnas.train.metrics.read_metrics` gives them.
+    """
+    from plotly.subplots import make_subplots
+
+    lines = list(metrics)
+    steps = [line for line in lines if _has(line, "step", "epoch", "loss")]
+    evaluations = [
+        line for line in lines if line.get("kind") == "evaluation" and _has(line, "epoch")
+    ]
+    names = _evaluated(evaluations)
+    rows = max(bool(steps) + bool(names), 1)
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.07)
+    figure.update_layout(layout(250 + 210 * (rows - 1), hovermode="x unified"))
+    if steps:
+        _add_losses(figure, steps)
+        figure.update_yaxes(axis("loss"), row=1)
+    for index, name in enumerate(names):
+        points = [(line["epoch"] + 1, line[name]) for line in evaluations if finite(line.get(name))]
+        figure.add_scatter(
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
+            name=label(name.removeprefix("top1_")),
+            mode="lines+markers",
+            marker={"size": 6, "symbol": SYMBOLS[index % len(SYMBOLS)]},
+            line={"color": COLORS[index % len(COLORS)], "width": 2},
+            hovertemplate="%{y:.2f}",
+            row=rows,
+            col=1,
+        )
+    figure.update_xaxes(axis(rangemode="tozero"))
+    figure.update_xaxes(title={"text": "epoch"}, row=rows)
+    if names:
+        top1 = all(name.startswith("top1") for name in names)
+        figure.update_yaxes(axis("top-1, %" if top1 else "metric"), row=rows)
+    return figure if steps or names else say_empty(figure, "no training steps yet")
+
+
+def _has(line: Mapping[str, Any], *names: str) -> bool:
+    return all(finite(line.get(name)) for name in names)
+
+
+def _evaluated(evaluations: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the accuracies, or of all metrics if there is no accuracy."""
+    skipped = ("kind", "step", "epoch")
+    numbers = (
+        name
+        for line in evaluations
+        for name, value in line.items()
+        if name not in skipped and finite(value)
+    )
+    names = list(dict.fromkeys(numbers))
+    return [name for name in names if name.startswith("top1")] or names
+
+
+def _add_losses(figure: Figure, steps: Sequence[Mapping[str, Any]], most: int = 2000) -> None:
+    """Add the loss of the steps, thinned to `most` points, and the mean of every epoch."""
+    by_epoch: dict[int, list[float]] = {}
+    for line in steps:
+        by_epoch.setdefault(line["epoch"], []).append(line["loss"])
+    length = max(map(len, by_epoch.values()))
+    thin = steps[:: math.ceil(len(steps) / most)]
+    figure.add_scatter(
+        x=[line["step"] / length for line in thin],
+        y=[line["loss"] for line in thin],
+        name="loss of a step",
+        mode="lines",
+        line={"color": TEXT, "width": 1},
+        opacity=0.45,
+        hoverinfo="skip",
+        row=1,
+        col=1,
+    )
+    figure.add_scatter(
+        x=[epoch + len(losses) / length for epoch, losses in by_epoch.items()],
+        y=[sum(losses) / len(losses) for losses in by_epoch.values()],
+        name="mean loss of an epoch",
+        mode="lines+markers" if len(by_epoch) < 40 else "lines",
+        marker={"size": 5},
+        line={"color": COLORS[3], "width": 2.5},
+        hovertemplate="%{y:.4f}",
+        row=1,
+        col=1,
+    )

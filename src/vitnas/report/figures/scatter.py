@@ -1,0 +1,170 @@
+"""Score against cost: what was found, the Pareto front, the limit, and nets by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vitnas.errors import unknown
+from vitnas.report.figures.style import (
+    COLORS,
+    SHADE,
+    SYMBOLS,
+    TEXT,
+    axis,
+    complete,
+    label,
+    layout,
+    quantity,
+    say_empty,
+)
+from vitnas.search.pareto import front
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from vitnas.search.ledger import Record
+    from vitnas.search.limits import Limit
+
+NAMES = {"params": "parameters", "macs": "MACs", "latency": "latency (s)"}
+
+
+def pareto(
+    records_by_strategy: Mapping[str, Sequence[Record]],
+    *,
+    cost: str = "params",
+    limit: Limit | None = None,
+    marked: Mapping[str, tuple[float, float]] | None = None,
+    score: str = "score",
+) -> Figure:
+    """Draw the score of every completed trial against one of its costs, and the Pareto front.
+
+    Args:
+        records_by_strategy: the trials of each study.
+        cost: name of the cost, as in the records' metrics.
+        limit: the window of costs that was allowed, which is shaded.
+        marked: cost and score of nets to point out by name.
+        score: what the score is, for the axis.
+
+    Raises:
+        InputError: the trials have no such cost.
+    """
+    from plotly.graph_objects import Figure
+
+    studies = {name: complete(records) for name, records in records_by_strategy.items()}
+    known = {metric for records in studies.values() for r in records for metric in r.metrics}
+    if known and cost not in known:
+        raise unknown("cost", cost, known)
+    figure = Figure(layout=layout(430, hovermode="closest"))
+    points: list[tuple[float, float]] = []
+    for index, (name, records) in enumerate(studies.items()):
+        costed = [record for record in records if cost in record.metrics]
+        points += [(record.metrics[cost], record.score) for record in costed]
+        figure.add_scatter(**_cloud(name, index, costed, cost))
+    _add_front(figure, points)
+    _add_marked(figure, dict(marked or {}), [x for x, _ in points])
+    xs = [x for x, _ in [*points, *(marked or {}).values()]]
+    window = _add_window(figure, limit, xs)
+    title = NAMES.get(cost, cost)
+    figure.update_xaxes(axis(label(title, 40), tickformat="~s", range=window, nticks=8))
+    figure.update_yaxes(axis(label(score, 40)))
+    return figure if xs else say_empty(figure, "no completed trials yet")
+
+
+def _cloud(name: str, index: int, records: Sequence[Record], cost: str) -> dict[str, Any]:
+    return {
+        "x": [record.metrics[cost] for record in records],
+        "y": [record.score for record in records],
+        "name": label(name),
+        "mode": "markers",
+        "marker": {
+            "color": COLORS[index % len(COLORS)],
+            "symbol": SYMBOLS[index % len(SYMBOLS)],
+            "size": 8,
+            "opacity": 0.65,
+        },
+        "customdata": [[record.number, label(record.origin), _short(record)] for record in records],
+        "hovertemplate": "trial %{customdata[0]}, %{customdata[1]}<br>score %{y:.4g}, "
+        f"{label(NAMES.get(cost, cost))} %{{x:,}}<br>%{{customdata[2]}}<extra></extra>",
+    }
+
+
+def _short(record: Record) -> str:
+    genes = []
+    for name, value in record.arch.items():
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        genes.append(label(f"{name} {text}"))
+    return "<br>".join(genes[:12])
+
+
+def _add_front(figure: Figure, points: Sequence[tuple[float, float]]) -> None:
+    best = [points[i] for i in front(points, maximize=(False, True))]
+    figure.add_scatter(
+        x=[x for x, _ in best],
+        y=[y for _, y in best],
+        name="Pareto front",
+        mode="lines",
+        line={"color": TEXT, "width": 1.5, "shape": "hv"},
+        hoverinfo="skip",
+    )
+
+
+def _add_marked(
+    figure: Figure, marked: Mapping[str, tuple[float, float]], xs: Sequence[float]
+) -> None:
+    if not marked:
+        return
+    costs = [x for x, _ in marked.values()] + list(xs)
+    low, span = min(costs), (max(costs) - min(costs)) or 1.0
+    figure.add_scatter(
+        x=[x for x, _ in marked.values()],
+        y=[y for _, y in marked.values()],
+        mode="markers",
+        marker={"symbol": "star", "size": 15, "color": "#ddaa33", "line": {"width": 1.2}},
+        customdata=[label(name) for name in marked],
+        hovertemplate="%{customdata}<br>score %{y:.4g}, cost %{x:,}<extra></extra>",
+        showlegend=False,
+    )
+    for name, (x, y) in marked.items():
+        place = (x - low) / span
+        # good nets have room above, on the far side of the front; small ones have it below
+        aside, up, anchor = (22, 20, "left") if place < 0.4 else (-22, -20, "right")
+        figure.add_annotation(
+            x=x,
+            y=y,
+            text=f"<b>{label(name, 30)}</b>",
+            ax=aside,
+            ay=up,
+            xanchor=anchor,
+            arrowwidth=1,
+            arrowhead=0,
+            standoff=8,
+        )
+
+
+def _add_window(figure: Figure, limit: Limit | None, xs: Sequence[float]) -> list[float] | None:
+    """Shade what the limit allows and return the range of the axis."""
+    ends = [] if limit is None else [e for e in (limit.minimum, limit.maximum) if e is not None]
+    if not xs and not ends:
+        return None
+    low, high = min(*xs, *ends, math.inf), max(*xs, *ends, -math.inf)
+    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    low, high = low - margin, high + margin
+    if limit is not None:
+        left = low if limit.minimum is None else limit.minimum
+        right = high if limit.maximum is None else limit.maximum
+        figure.add_vrect(x0=left, x1=right, fillcolor=SHADE, line_width=0, layer="below")
+        for end in ends:
+            figure.add_vline(x=end, line={"color": TEXT, "width": 1, "dash": "dot"})
+        room = (high - ends[-1]) / (high - low) > 0.2
+        figure.add_annotation(
+            x=ends[-1],
+            y=0,
+            yref="paper",
+            text=f"limit {' to '.join(map(quantity, ends))}",
+            showarrow=False,
+            xanchor="left" if room else "right",
+            yanchor="bottom",
+        )
+    return [low, high]

@@ -1,0 +1,177 @@
+"""The report of a run: what was trained and searched on what, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vitnas.arch import Arch
+from vitnas.report import figures
+from vitnas.report.contents import Contents, Study, entry, number, read_contents
+from vitnas.report.figures.style import finite, plain
+from vitnas.report.nets import Net, nets
+from vitnas.report.page import (
+    Details,
+    Facts,
+    Figure,
+    Heading,
+    Section,
+    Table,
+    Text,
+    write_report,
+)
+from vitnas.report.tables import as_text
+
+SCORE = "top-1 on the search split, %"
+SHOWN = 20_000  # characters of config.yaml
+
+
+def report_run(run: str | Path, facts: Mapping[str, str] | None = None) -> Path:
+    """Write `report.html` into the folder of a run from whatever lies there; return its path.
+
+    `facts` are told in the header beside what the run itself records, for example the machine.
+    Parts that are missing or damaged are left out, and the page names them.
+
+    Raises:
+        InputError: the folder holds nothing to report, or the page can't be written.
+    """
+    run = Path(run)
+    contents = read_contents(run)
+    title = f"vitnas run {plain(run.resolve().name)}"
+    return write_report(run, run_sections(contents, facts or {}), title=title)
+
+
+def run_sections(contents: Contents, facts: Mapping[str, str]) -> Iterator[Section]:
+    """Yield the sections of the report of a run."""
+    yield Facts((*_facts(contents), *facts.items()))
+    if contents.missing:
+        yield Text(f"Not in this report: {'; '.join(contents.missing)}.")
+    found = nets(contents)
+    if found:
+        yield from _comparison(found)
+    if contents.studies:
+        yield from _search(contents.studies, found)
+    if found:
+        yield from _architectures({net.row.name: net.arch for net in found})
+    if contents.metrics:
+        yield Heading("Training of the supernet")
+        yield Figure(
+            figures.training_curves(contents.metrics),
+            "Loss on the training split; accuracies of subnets on the search split.",
+        )
+    if contents.config:
+        more = "\n…" if len(contents.config) > SHOWN else ""
+        yield Details("config.yaml, which repeats the training", contents.config[:SHOWN] + more)
+
+
+def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
+    supernet, recipe = contents.supernet, contents.recipe
+    data = plain(entry(supernet, "data", "name") or recipe.get("data") or "not recorded")
+    yield "data", data
+    yield "trained on", _split(supernet, "train", "weights were trained on nothing else")
+    yield "selected on", _split(supernet, "search", "held out of training")
+    yield "tested on", _split(supernet, "test", _tested(contents))
+    training = [
+        f"{name.replace('_', ' ')} {plain(value)}"
+        for name in ("epochs", "batch_size", "seed", "precision")
+        if (value := recipe.get(name)) is not None
+    ]
+    if training:
+        space = recipe.get("space")
+        named = f"space {plain(space)}, " if isinstance(space, str) else ""
+        yield "supernet", named + ", ".join(training)
+    for study in contents.studies:
+        yield f"search {plain(study.name)}", _study(study)
+
+
+def _split(supernet: Mapping[str, Any], name: str, remark: str) -> str:
+    images = number(supernet, "data", "images", name)
+    how = entry(supernet, "data", "how", name)
+    count = f"{name} split" if images is None else f"{name} split, {images:,.0f} images"
+    source = f" ({plain(how)})" if isinstance(how, str) else ""
+    return f"{count}{source}: {remark}"
+
+
+def _tested(contents: Contents) -> str:
+    tested = [
+        plain(model.name)
+        for model in contents.models
+        if number(model.config, "metrics", "test", "top1") is not None
+    ]
+    return f"evaluated for {', '.join(tested)}" if tested else "not evaluated so far"
+
+
+def _study(study: Study) -> str:
+    settings = study.settings
+    done = sum(record.state == "complete" for record in study.records)
+    failed = sum(record.state == "failed" for record in study.records)
+    parts = [
+        f"{plain(settings.strategy)}, {done:,} subnets evaluated",
+        *([f"{failed:,} evaluations failed or interrupted"] if failed else []),
+        " and ".join(map(str, settings.limits)) or "no limit",
+        f"seed {settings.seed}",
+        f"ranked on {plain(settings.evaluated_on, 200) or 'a score that is not recorded'}",
+    ]
+    return "; ".join(parts)
+
+
+def _comparison(found: Sequence[Net]) -> Iterator[Section]:
+    headings, lines = as_text([net.row for net in found])
+    yield Heading("Comparison")
+    yield Table(
+        headings,
+        lines,
+        "Top-1 accuracy in percent. “Inherited” is with the supernet's weights as they are. "
+        "Searched nets were chosen by their accuracy on the search split, so that figure flatters "
+        "them; accuracy on test did not choose anything.",
+    )
+
+
+def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]:
+    records = {study.name: study.records for study in studies}
+    pooled = [record for study in studies for record in study.records]
+    yield Heading("Search")
+    scored = {study.settings.evaluated_on for study in studies}
+    if len(scored) > 1:
+        yield Text(
+            "Careful: these searches were not scored on the same images with the same weights, "
+            "so their scores can't be compared."
+        )
+    for cost in ("params", "macs"):
+        if not any(cost in record.metrics for record in pooled):
+            continue
+        marks = {
+            row.name: (getattr(row, cost), row.inherited_search)
+            for row in (net.row for net in found)
+            if row.inherited_search is not None
+        }
+        limits = {
+            limit for study in studies for limit in study.settings.limits if limit.metric == cost
+        }
+        figure = figures.pareto(
+            records,
+            cost=cost,
+            limit=limits.pop() if len(limits) == 1 else None,
+            marked=marks,
+            score=SCORE,
+        )
+        yield Figure(figure, "Every subnet that was evaluated, with inherited weights.")
+    yield Figure(
+        figures.best_so_far(records, score=SCORE), "Line: the best so far. Dots: every subnet."
+    )
+    if any(record.state == "complete" and finite(record.score) for record in pooled):
+        yield Figure(
+            figures.choices_of_elites(pooled),
+            "Which values the best tenth of all subnets took, gene by gene; num_heads 2 is that "
+            "of layer 2.",
+        )
+
+
+def _architectures(archs: Mapping[str, Arch]) -> Iterator[Section]:
+    yield Heading("Architectures")
+    yield Figure(
+        figures.compare_architectures(archs, columns=min(len(archs), 4)),
+        "Layer by layer from the input down. The dotted line is embed_dim.",
+        narrow=figures.compare_architectures(archs, columns=1),
+    )

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from report import demo
+from vitnas.errors import InputError
+from vitnas.report.run import report_run
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo.make_run(tmp_path_factory.mktemp("runs") / "digits", trials=8)
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "digits"))
+
+
+def body(page: Path) -> str:
+    """What a reader sees before the scripts, without tags, and the data of the figures."""
+    text = page.read_text("utf-8").split("<main>")[1].split("</main>")[0]
+    return html.unescape(re.sub(r"</?(?!script)[a-z][^>]*>", " ", text))
+
+
+def test_the_header_says_what_was_done_on_which_images(run: Path) -> None:
+    text = body(report_run(run, {"machine": "two cores"}))
+    facts = [
+        "vitnas run digits",
+        "train split, 1,222 images (80 % of the images): weights were trained on nothing else",
+        "search split, 215 images (15 % of train): held out of training",
+        "test split, 360 images (20 %, fixed): evaluated for evolution, evolution-finetuned, ",
+        "space autoformer-digits, epochs 12, seed 0",
+        "evolution, 8 subnets evaluated; params <= 60k; seed 0; ranked on search split of digits",
+        "two cores",
+    ]
+    assert [fact for fact in facts if fact not in text] == []
+    assert "Not in this report" not in text
+
+
+def test_all_parts_are_shown(run: Path) -> None:
+    text = body(report_run(run))
+    assert text.count('type="application/json"') == 2 + 1 + 1 + 2 + 1
+    for title in ("Comparison", "Search", "Architectures", "Training of the supernet"):
+        assert f" {title} " in text
+    largest = demo.score(demo.SPACE.largest)
+    assert all(f"{top1:.2f}" in text for top1 in (largest, largest - 0.4, largest + 0.5))
+    assert "can't be compared" not in text
+    assert "space: autoformer-digits" in text
+
+
+def test_missing_parts_are_named_in_one_line(run: Path) -> None:
+    for name in ("searches", "models", "supernet"):
+        shutil.rmtree(run / name)
+    text = body(report_run(run))
+    assert "Not in this report: no supernet; no search; no extracted model." in text
+    assert "Training of the supernet" in text
+    assert " Search " not in text
+    assert "test split: not evaluated so far" in text
+
+
+def test_an_empty_folder_is_refused_and_left_empty(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds nothing to report"):
+        report_run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_searches_with_unlike_scores_are_not_compared_silently(run: Path) -> None:
+    path = run / "searches" / "random" / "study.journal"
+    path.write_text(path.read_text().replace("215 images, weights", "100 images, weights"))
+    assert "their scores can't be compared" in body(report_run(run))
+
+
+def test_hostile_names_and_contents_are_only_text(run: Path) -> None:
+    (run / "models" / "largest").rename(run / "models" / EVIL)
+    (run / "searches" / "random").rename(run / "searches" / EVIL)
+    (run / "config.yaml").write_text(f"data: '{EVIL}'\nspace: '{EVIL}'\nseed: ['{EVIL}']\n")
+    path = run / "supernet" / "config.json"
+    record = json.loads(path.read_text())
+    record["data"] = {"name": EVIL, "how": {"train": EVIL}, "images": {"train": EVIL}}
+    path.write_text(json.dumps(record))
+    page = report_run(run.rename(run.with_name(EVIL)), {EVIL: EVIL})
+    assert "<img" not in page.read_text("utf-8").split("<script>")[0]
+    assert body(page).count(EVIL) > 10
+
+
+def test_a_run_in_progress_can_be_reported(run: Path) -> None:
+    with (run / "searches" / "random" / "study.journal").open("ab") as journal:
+        journal.write(b'{"op_code": 4, "wor')
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"kind": "step", "st')
+    assert "Not in this report" not in body(report_run(run))
+
+
+def test_reporting_needs_no_torch(run: Path) -> None:
+    code = (
+        "import sys; from vitnas.report.run import report_run; report_run(sys.argv[1]); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run)], check=True)
+
+
+def test_importing_figures_loads_no_plotting_library() -> None:
+    code = (
+        "import sys, vitnas.report.run, vitnas.report.tables; "
+        "sys.exit(bool({'plotly', 'torch', 'optuna'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
