@@ -255,9 +255,9 @@ def _largest(given: Mapping[str, Any]) -> Arch:
 def _check_official(net: Supernet) -> None:
     """Check that the official model can have this storage, and has the same subnets then."""
     config, largest = net.config, net.largest
-    policies = {net.sharing.default, *(name for _, name in net.sharing.axes)}
-    if not policies <= {"prefix", "legacy"}:
-        raise InputError(f"the official AutoFormer shares by prefix, not {', '.join(sorted(policies))}")
+    others = {net.sharing.default, *(name for _, name in net.sharing.axes)} - {"prefix", "legacy"}
+    if others:
+        raise InputError(f"the official AutoFormer shares by prefix, not {', '.join(sorted(others))}")
     if config.fixed_attn_dim is None and config.qkv_bias and not net.sharing.legacy:
         raise InputError(
             "this supernet's qkv biases are nested; the official code slices them flat, so its "
