@@ -59,6 +59,13 @@ def test_archs_of_any_genes_are_counted() -> None:
     assert list(figure.layout.yaxis.ticktext) == ["width", "depth 2", "op 1.1", "op 2.1"]
 
 
+def test_layers_that_no_elite_has_are_left_out() -> None:
+    trials = demo.records(60)
+    shallow = [replace(trial, score=float(trial.arch.depth == 2)) for trial in trials]
+    figure = choices_of_elites(shallow)
+    assert {name.split()[-1] for name in figure.layout.yaxis.ticktext[2:]} == {"1", "2"}
+
+
 def test_nothing_to_compare_is_said() -> None:
     figure = choices_of_elites(demo.records(1))
     (note,) = figure.layout.annotations

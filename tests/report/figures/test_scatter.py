@@ -59,6 +59,10 @@ def test_marked_nets_are_named_and_inside_the_plot() -> None:
     figure = pareto({"a": demo.records(10)}, marked=marked)
     notes = {(note.x, note.y): note.text for note in figure.layout.annotations}
     assert notes == {(10_000, 93): "<b>smallest</b>", (100_000, 99): "<b>largest</b>"}
+    assert [note.ay > 0 for note in figure.layout.annotations] == [
+        True,
+        False,
+    ]  # away from the rest
     low, high = figure.layout.xaxis.range
     assert low < 10_000
     assert high > 100_000

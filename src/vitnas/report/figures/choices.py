@@ -34,7 +34,8 @@ def elites(records: Sequence[Record], share: float = 0.1) -> list[Record]:
 def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
     """Draw how often the best architectures took each value of every gene, layer by layer.
 
-    Genes that are the same in all trials are left out. Hovering compares with all trials.
+    Genes that are the same in all trials, and layers that none of the best has, are left out.
+    Hovering compares with all trials.
 
     Raises:
         InputError: the share is not above 0 and at most 1.
@@ -49,7 +50,8 @@ def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
             found.setdefault(place, set()).add(value)
     # genes of the net first, then gene by gene the layers in order
     order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in found))}
-    names = [place for place, values in found.items() if len(values) > 1]
+    shown = {place for genes in best for place in genes}
+    names = [place for place, values in found.items() if len(values) > 1 and place in shown]
     names.sort(key=lambda place: (len(place[1]) > 0, order[place[0]], place[1]))
     figure = Figure(layout=layout(90 + 24 * max(len(names), 6), barmode="stack", bargap=0.15))
     figure.update_layout(showlegend=False, uniformtext={"minsize": 9, "mode": "hide"})

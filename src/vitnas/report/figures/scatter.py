@@ -63,7 +63,7 @@ def pareto(
         points += [(record.metrics[cost], record.score) for record in costed]
         figure.add_scatter(**_cloud(name, index, costed, cost))
     _add_front(figure, points)
-    _add_marked(figure, dict(marked or {}), [x for x, _ in points])
+    _add_marked(figure, dict(marked or {}), points)
     xs = [x for x, _ in [*points, *(marked or {}).values()]]
     window = _add_window(figure, limit, xs)
     title = NAMES.get(cost, cost)
@@ -111,12 +111,12 @@ def _add_front(figure: Figure, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _add_marked(
-    figure: Figure, marked: Mapping[str, tuple[float, float]], xs: Sequence[float]
+    figure: Figure,
+    marked: Mapping[str, tuple[float, float]],
+    points: Sequence[tuple[float, float]],
 ) -> None:
     if not marked:
         return
-    costs = [x for x, _ in marked.values()] + list(xs)
-    low, span = min(costs), (max(costs) - min(costs)) or 1.0
     figure.add_scatter(
         x=[x for x, _ in marked.values()],
         y=[y for _, y in marked.values()],
@@ -126,10 +126,11 @@ def _add_marked(
         hovertemplate="%{customdata}<br>score %{y:.4g}, cost %{x:,}<extra></extra>",
         showlegend=False,
     )
+    scores = [y for _, y in [*points, *marked.values()]]
+    middle = (min(scores) + max(scores)) / 2
     for name, (x, y) in marked.items():
-        place = (x - low) / span
-        # good nets have room above, on the far side of the front; small ones have it below
-        aside, up, anchor = (22, 20, "left") if place < 0.4 else (-22, -20, "right")
+        # good nets have room above, on the far side of the front; others have it below
+        aside, up, anchor = (-22, -20, "right") if y > middle else (22, 20, "left")
         figure.add_annotation(
             x=x,
             y=y,
