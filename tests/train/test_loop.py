@@ -164,6 +164,40 @@ def test_other_workers_are_no_other_run_and_change_nothing(
     assert_same(tmp_path, net, reference)
 
 
+def test_bfloat16_continues_bit_for_bit_too(tmp_path: Path) -> None:
+    recipe = small_recipe(precision="bf16-mixed", epochs=2)
+    small_run(tmp_path / "whole", recipe)
+    press = before(4, lambda: os.kill(os.getpid(), signal.SIGINT))
+    small_run(tmp_path / "parts", recipe, sampler=press)
+    small_run(tmp_path / "parts", recipe)
+    whole, parts = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    assert whole == parts
+    assert len(whole) == STEPS + 2
+
+
+def test_float16_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="precision 16-mixed needs a GPU; on cpu use 32-true or"):
+        small_run(tmp_path, small_recipe(precision="16-mixed"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Without dropout and mixup, whose draws differ by process, the losses are those of one."""
+    script = Path(__file__).with_name("parallel.py")
+    path = os.pathsep.join([str(script.parent.parent), *filter(None, [os.getenv("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launcher in {"one": [], "two": torchrun}.items():
+        command = [sys.executable, *launcher, str(script), str(tmp_path / name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    for first, second in zip(one, two, strict=True):
+        assert second.pop("kind") == first.pop("kind")
+        assert second == pytest.approx(first, rel=1e-5)
+
+
 def test_it_learns(tmp_path: Path) -> None:
     recipe = small_recipe(
         epochs=8, augment={"mixup": 0.0, "cutmix": 0.0, "re_prob": 0.0, "scale": [1.0, 1.0],

@@ -12,7 +12,7 @@ from vitnas.arch import Arch
 from vitnas.train.devices import make_fabric
 from vitnas.train.losses import make_objective, soft_distillation, task_loss
 from vitnas.train.recipe import Distillation
-from vitnas.train.step import Step, TrainingError
+from vitnas.train.step import Runner, Step, TrainingError
 
 
 class ElasticMlp(nn.Module):
@@ -42,7 +42,7 @@ def make(**options: Any) -> tuple[ElasticMlp, Step]:
     torch.manual_seed(1)
     net = ElasticMlp().eval()
     fabric = make_fabric("cpu", "32-true")
-    wrapped, optimizer = fabric.setup(net, torch.optim.SGD(net.parameters(), lr=1.0))
+    wrapped, optimizer = fabric.setup(Runner(net), torch.optim.SGD(net.parameters(), lr=1.0))
     options = {"objective": make_objective(Distillation(), 0.0), "seed": 0, **options}
     return net, Step(fabric=fabric, model=wrapped, optimizer=optimizer, **options)
 
@@ -147,7 +147,7 @@ def test_a_skipped_layer_is_left_alone_or_moved_as_the_recipe_says() -> None:
         net = ElasticMlp().eval()
         fabric = make_fabric("cpu", "32-true")
         adam = torch.optim.AdamW(net.parameters(), lr=0.1)
-        wrapped, optimizer = fabric.setup(net, adam)
+        wrapped, optimizer = fabric.setup(Runner(net), adam)
         step = Step(
             fabric=fabric, model=wrapped, optimizer=optimizer, seed=0, step_skipped_blocks=fill,
             objective=make_objective(Distillation(), 0.0),

@@ -7,21 +7,26 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from vitnas.data.transforms import Input
 from vitnas.errors import InputError
 from vitnas.train.recipe import Distillation
 from vitnas.train.teacher import Teacher, load_teacher
 
-IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(4, 3, 160, 160, generator=torch.Generator().manual_seed(0))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def load(name: str, classes: int = 1000, mean: tuple[float, ...] = MEAN) -> Teacher:
+def load(
+    name: str,
+    classes: int = 1000,
+    *,
+    mean: tuple[float, ...] = MEAN,
+    size: tuple[int, int] = (160, 160),
+) -> Teacher:
     return load_teacher(
         Distillation(teacher=name, pretrained=False),
         classes=classes,
-        channels=3,
-        mean=mean,
-        std=STD,
+        input=Input(size, mean=mean, std=STD),
         device=torch.device("cpu"),
     )
 
@@ -79,5 +84,7 @@ def test_names_and_classes_are_checked() -> None:
         load("regnety_16")
     with pytest.raises(InputError, match="teacher test_resnet knows 1000 classes, the data has 10"):
         load("test_resnet", classes=10)
+    with pytest.raises(InputError, match="teacher test_vit2 can't take 8x8 images: Input height"):
+        load("test_vit2", size=(8, 8))
     with pytest.raises(InputError, match="can't load teacher local-dir:nowhere: "):
         load("local-dir:nowhere")

@@ -38,12 +38,14 @@ def make_fabric(device: str, precision: str) -> Fabric:
     """Return Lightning Fabric on one device, or on all processes of torchrun or SLURM, launched.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: there is no such device here, or it can't compute in float16.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     chosen = resolve_device(device)
+    if precision == "16-mixed" and chosen.type == "cpu":
+        raise InputError("precision 16-mixed needs a GPU; on cpu use 32-true or bf16-mixed")
     nodes, local = process_grid()
     if nodes * local == 1:
         devices: int | list[int] = [chosen.index] if chosen.type == "cuda" else 1

@@ -20,7 +20,7 @@ from vitnas.train.metrics import MetricsLog
 from vitnas.train.optim import Schedule, make_optimizer, make_schedule
 from vitnas.train.progress import TrainProgress
 from vitnas.train.samplers import Sampler
-from vitnas.train.step import ADVICE, Batch, Step, TrainingError
+from vitnas.train.step import ADVICE, Batch, Runner, Step, TrainingError
 from vitnas.train.validate import Evaluate, make_evaluate
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _prepare(
         sampler = prepare.recipe_sampler(recipe, model, steps)
     optimizer = make_optimizer(model, recipe.optim, recipe.batch_size)
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, steps_per_epoch=steps)
-    wrapped, stepper = fabric.setup(model, optimizer)
+    wrapped, stepper = fabric.setup(Runner(model), optimizer)
     if evaluate is None:
         evaluate = make_evaluate(
             fabric,
@@ -280,7 +280,7 @@ def _prepare(
         sampler=sampler,
         evaluate=evaluate,
         ema=None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True),
-        identity=prepare.run_identity(recipe, model, steps),
+        identity=prepare.run_identity(recipe, model, data, steps),
     )
 
 

@@ -115,9 +115,7 @@ def make_step(
         teacher = load_teacher(
             distillation,
             classes=len(classes),
-            channels=input.channels,
-            mean=input.mean,
-            std=input.std,
+            input=input,
             device=fabric.device,
         )
     return Step(
@@ -134,7 +132,9 @@ def make_step(
     )
 
 
-def run_identity(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) -> dict[str, Any]:
+def run_identity(
+    recipe: TrainRecipe, model: nn.Module, data: Data, steps_per_epoch: int
+) -> dict[str, Any]:
     """Return what must be equal for a run to be continued, as JSON-able values."""
     space = model_space(model)
     described: dict[str, Any] = getattr(model, "vitnas_config", {})
@@ -146,6 +146,7 @@ def run_identity(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) ->
         **recipe.to_dict(),
         "architecture": described,
         "parameters": sizes,
+        "images": data.describe()["images"],
         "steps_per_epoch": steps_per_epoch,
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -30,6 +31,24 @@ ADVICE = (
 )
 
 
+class Runner(nn.Module):
+    """What Fabric wraps: runs a model, or a subnet of it.
+
+    The architecture comes as a function that returns it. Fabric would take the architecture itself
+    apart in search of tensors, because it is a mapping.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, arch: Callable[[], Arch | None]) -> Tensor:
+        """Return the logits."""
+        chosen = arch()
+        logits: Tensor = self.model(images) if chosen is None else self.model(images, chosen)
+        return logits
+
+
 class TrainingError(InputError):
     """Training can't go on: the loss or the weights are no longer finite."""
 
@@ -38,8 +57,8 @@ class TrainingError(InputError):
 class Step:
     """How a step is done. Call it with the step's data to do one.
 
-    `model` and `optimizer` are those that Fabric set up. `inplace_temperature`: the first
-    architecture teaches the others, at this temperature; None: all learn from the target.
+    `model`, a `Runner`, and `optimizer` are those that Fabric set up. `inplace_temperature`: the
+    first architecture teaches the others, at this temperature; None: all learn from the target.
     """
 
     fabric: Fabric
@@ -102,7 +121,7 @@ class Step:
             # Processes exchange gradients once a step, with its last backward.
             final = last and number == len(archs) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not final):  # type: ignore[arg-type]
-                logits = self.model(images) if arch is None else self.model(images, arch)
+                logits = self.model(images, partial(_itself, arch))
                 if largest is None or self.inplace_temperature is None:
                     loss = self.objective(logits, target, taught)
                 else:
@@ -125,3 +144,7 @@ class Step:
             if not math.isfinite(loss):
                 which = "" if arch is None else f" of {arch}"
                 raise TrainingError(f"the loss{which} is {loss} in step {step}; {ADVICE}")
+
+
+def _itself(arch: Arch | None) -> Arch | None:
+    return arch

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vitnas.errors import InputError
 
 if TYPE_CHECKING:
+    from vitnas.data.transforms import Input
     from vitnas.train.recipe import Distillation
 
 Teacher: TypeAlias = Callable[[Tensor], Tensor]
@@ -22,35 +23,39 @@ def load_teacher(
     distillation: Distillation,
     *,
     classes: int,
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
+    input: Input,
     device: torch.device,
 ) -> Teacher:
     """Build the timm model that a recipe names and return it as a function.
 
-    `mean` and `std` are the student's normalisation; images are converted to the teacher's own.
-    The name may be anything that `timm.create_model` takes, such as "local-dir:folder".
+    `input` is the student's; images are converted to the teacher's own normalisation. The name may
+    be anything that `timm.create_model` takes, such as "local-dir:folder".
 
     Raises:
-        InputError: no such model, its weights can't be loaded, or it knows other classes.
+        InputError: no such model, its weights can't be loaded, it knows other classes, or it can't
+            take images of this size.
     """
     name = distillation.teacher
     assert name is not None
-    model = _create(name, distillation.pretrained, channels)
+    model = _create(name, distillation.pretrained, input.channels)
     if model.num_classes != classes:
         raise InputError(
             f"teacher {name} knows {model.num_classes} classes, the data has {classes}; "
             "a teacher must be trained on the same classes"
         )
     model = model.eval().requires_grad_(False).to(device)
-    factor, offset = _conversion(model, channels, mean, std, device)
+    factor, offset = _conversion(model, input, device)
 
     @torch.no_grad()
     def teach(images: Tensor) -> Tensor:
         logits: Tensor = model(images * factor + offset)
         return logits
 
+    height, width = input.img_size
+    try:
+        teach(torch.zeros(1, input.channels, height, width, device=device))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(f"teacher {name} can't take {height}x{width} images: {error}") from error
     return teach
 
 
@@ -69,19 +74,15 @@ def _create(name: str, pretrained: bool, channels: int) -> nn.Module:
     return model
 
 
-def _conversion(
-    model: nn.Module,
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
+def _conversion(model: nn.Module, input: Input, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return factor and offset (C, 1, 1) from the student's normalisation to the teacher's."""
     config = getattr(model, "pretrained_cfg", {})
 
     def column(values: Sequence[float]) -> Tensor:
-        full = values if len(values) == channels else (sum(values) / len(values),) * channels
+        grey = len(values) != input.channels  # timm averages the stem's colours then
+        full = (sum(values) / len(values),) * input.channels if grey else values
         return torch.tensor(full, dtype=torch.float32, device=device).view(-1, 1, 1)
 
-    own_mean, own_std = column(config.get("mean", mean)), column(config.get("std", std))
-    return column(std) / own_std, (column(mean) - own_mean) / own_std
+    mean, std = column(input.mean), column(input.std)
+    own_mean, own_std = column(config.get("mean", input.mean)), column(config.get("std", input.std))
+    return std / own_std, (mean - own_mean) / own_std
