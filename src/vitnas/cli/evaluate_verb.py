@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vitnas.cli.log import table
+from vitnas.cli.log import console
 
 if TYPE_CHECKING:
     from vitnas.evaluate import Scores
@@ -48,13 +48,11 @@ def evaluate(
     scores = run_evaluation(net, cached, batch_size=batch_size, device=resolve_device(device))
     figures = {"data": images.name, **scores.to_dict()}
     folder.update_config(model, metrics={split: figures})
-    row = [
-        f"{scores.top1:.2f}",
-        f"{scores.top5:.2f}",
-        f"{scores.loss:.4f}",
-        f"{scores.images:,}",
-        f"{scores.images_per_s:,.0f}",
-    ]
-    columns = ["top-1", "top-5", "loss", "images", "images/s"]
-    table(f"{model} on the {split} split of {images.name}", columns, [row], left=0)
+    console().print(
+        f"{model}, {split} split of {images.name}: top-1 {scores.top1:.2f}, top-5 "
+        f"{scores.top5:.2f}, loss {scores.loss:.4f} ({scores.images:,} images, "
+        f"{scores.images_per_s:,.0f} images/s)",
+        highlight=False,
+        soft_wrap=True,
+    )
     return scores

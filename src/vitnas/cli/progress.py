@@ -29,12 +29,12 @@ class SearchProgress:
         self.best = float("-inf")
 
     def __enter__(self) -> SearchProgress:
-        self.progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
     def __call__(self, record: Record) -> None:
+        self.progress.start()  # only now, so that a refused search shows no bar
         self.best = max(self.best, record.score)
         self.progress.update(self.task, advance=1, description=f"searching, best {self.best:.2f}")

@@ -11,8 +11,10 @@ import tyro
 from vitnas.cli.log import table
 
 if TYPE_CHECKING:
+    from vitnas.arch import Value
     from vitnas.search.ledger import Record
     from vitnas.search.limits import Limit
+    from vitnas.space import Space
 
 
 def search(
@@ -99,9 +101,8 @@ def search(
             f"{layout.fingerprint(source)}",
             on_trial=shown,
         )
-    _show(
-        records, f"{strategy} search, {len(records)} subnets, top-1 on {len(split)} search images"
-    )
+    title = f"{strategy} search, {len(records)} subnets, top-1 on {len(split)} search images"
+    _show(records, net.space, title)
     return records
 
 
@@ -126,7 +127,8 @@ def _limits(
     )
 
 
-def _show(records: list[Record], title: str) -> None:
+def _show(records: list[Record], space: Space, title: str) -> None:
+    searched = [choice.name for choice in space.choices if choice.varies or len(choice.values) > 1]
     top = sorted(records, key=lambda r: (-r.score, r.metrics["params"]))[:5]
     rows = [
         [
@@ -134,15 +136,12 @@ def _show(records: list[Record], title: str) -> None:
             f"{record.score:.2f}",
             f"{record.metrics['params']:,.0f}",
             f"{record.metrics['macs'] / 1e6:,.1f} M",
-            _short(record.arch),
+            " ".join(f"{gene}={_values(record.arch[gene])}" for gene in searched),
         ]
         for record in top
     ]
     table(title, ["trial", "top-1", "params", "MACs", "architecture"], rows)
 
 
-def _short(arch: Any) -> str:
-    return " ".join(
-        f"{gene}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for gene, value in arch.items()
-    )
+def _values(value: Value) -> str:
+    return ",".join(map(_values, value)) if isinstance(value, tuple) else str(value)
