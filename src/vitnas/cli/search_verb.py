@@ -107,8 +107,15 @@ def search(
 
 
 def best(records: list[Record]) -> Record:
-    """Return the highest score; of equals the one with fewer parameters, then the earlier."""
-    return min(records, key=lambda r: (-r.score, r.metrics.get("params", 0.0), r.number))
+    """Return the highest score; of equals the lower loss on the same images, then the earlier.
+
+    A small search split has few distinct accuracies, so equals are common.
+    """
+    return min(records, key=_order)
+
+
+def _order(record: Record) -> tuple[float, float, int]:
+    return -record.score, record.metrics.get("loss", 0.0), record.number
 
 
 def _limits(
@@ -129,18 +136,19 @@ def _limits(
 
 def _show(records: list[Record], space: Space, title: str) -> None:
     searched = [choice.name for choice in space.choices if choice.varies or len(choice.values) > 1]
-    top = sorted(records, key=lambda r: (-r.score, r.metrics["params"]))[:5]
+    top = sorted(records, key=_order)[:5]
     rows = [
         [
             str(record.number),
             f"{record.score:.2f}",
+            f"{record.metrics['loss']:.4f}",
             f"{record.metrics['params']:,.0f}",
             f"{record.metrics['macs'] / 1e6:,.1f} M",
             " ".join(f"{gene}={_values(record.arch[gene])}" for gene in searched),
         ]
         for record in top
     ]
-    table(title, ["trial", "top-1", "params", "MACs", "architecture"], rows)
+    table(title, ["trial", "top-1", "loss", "params", "MACs", "architecture"], rows)
 
 
 def _values(value: Value) -> str:
