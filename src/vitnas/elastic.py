@@ -195,6 +195,15 @@ def _program(
     return Program(steps, twin(*owner, kind, training, device))
 
 
+def parameter_name(key: str) -> str:
+    """Return the static model's parameter that a key of a supernet's state belongs to."""
+    owner, banks, bank = f".{key}".partition(".banks.")
+    if not banks:
+        return key
+    name = bank.partition("@")[0].replace(":", ".")
+    return f"{owner}.{name}".strip(".")
+
+
 def _bank(name: str, key: tuple[tuple[str, int], ...]) -> str:
     sizes = ",".join(f"{axis}={n}" for axis, n in key)
     return f"{name.replace('.', ':')}@{sizes}"

@@ -257,7 +257,8 @@ def _check_official(net: Supernet) -> None:
     config, largest = net.config, net.largest
     others = {net.sharing.default, *(name for _, name in net.sharing.axes)} - {"prefix", "legacy"}
     if others:
-        raise InputError(f"the official AutoFormer shares by prefix, not {', '.join(sorted(others))}")
+        names = ", ".join(sorted(others))
+        raise InputError(f"the official AutoFormer shares by prefix, not {names}")
     if config.fixed_attn_dim is None and config.qkv_bias and not net.sharing.legacy:
         raise InputError(
             "this supernet's qkv biases are nested; the official code slices them flat, so its "

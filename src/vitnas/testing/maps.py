@@ -1,0 +1,201 @@
+"""Checks of a family's axis map: complete, shape-true, and true to the values.
+
+A layout with two axes swapped can have the right shape and still cut the wrong rows. Two oracles
+decide, neither of which slices: zeros beyond what a subnet keeps must leave it alone in the largest
+model, and a reordering of an axis must leave the largest model's function as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitnas import axes as layout_axes
+from vitnas.arch import Arch
+from vitnas.axes import parse
+from vitnas.elastic import Elastic, parameter_name
+from vitnas.models import Kind, Unit, family
+from vitnas.slicing import mask_beyond, permute
+from vitnas.space import Choice, Position, Space
+from vitnas.supernet import Supernet, build
+
+
+def check_complete(net: Supernet, archs: Iterable[Arch]) -> None:
+    """Every parameter of every kind of unit has one layout, and every layout a parameter."""
+    for kind in _kinds(net, archs):
+        parameters = dict(_twin(net, kind).named_parameters())
+        try:
+            layout_axes.check_complete(_layouts(net, kind), parameters, net.largest.family)
+        except ValueError as error:
+            raise AssertionError(f"{error} ({kind})") from error
+
+
+def check_shapes(net: Supernet, archs: Iterable[Arch]) -> None:
+    """Sliced shapes are those of the static model of that size, built on the meta device."""
+    archs = list(archs)
+    for kind in _kinds(net, archs):
+        parameters = dict(_twin(net, kind).named_parameters())
+        for name, text in _layouts(net, kind).items():
+            shape, wanted = parse(text).shape(kind.size), tuple(parameters[name].shape)
+            assert shape == wanted, f"{name}: {text!r} gives {shape}, it is {wanted} ({kind})"
+    for arch in archs:
+        with torch.device("meta"):
+            model = build(arch, **net.config.to_dict())
+        state, wanted_state = net.subnet_state(arch), model.state_dict()
+        assert state.keys() == wanted_state.keys(), f"keys: {state.keys() ^ wanted_state.keys()}"
+        for name, tensor in state.items():
+            wanted = wanted_state[name].shape
+            assert tensor.shape == wanted, f"{name} is {tensor.shape}, built {wanted}: {arch}"
+
+
+def check_masking(
+    net: Supernet,
+    archs: Iterable[Arch],
+    images: Tensor,
+    axes: Sequence[str] = ("heads", "hidden"),
+    hold: Sequence[str] | None = None,
+) -> None:
+    """The largest model with zeros beyond a subnet's heads, units and blocks is the subnet.
+
+    Genes in `hold` are kept at their largest: widths that a norm looks at can't be masked. By
+    default those of the whole net except depth. In float64.
+    """
+    space = net.space
+    assert space is not None, "the masking check needs a supernet with a space"
+    net, images = _steady(net), images.double()
+    if hold is None:
+        hold = [c.name for c in space.choices if c.level == "net" and c.name != "depth"]
+    cut: set[str] = set()
+    for arch in {_lift(space, arch, hold) for arch in archs}:
+        kept = {unit.path: unit.kind for unit in net.units(arch)}
+        model = net.extract(net.largest)
+        for unit in net.units(net.largest):
+            part = model.get_submodule(unit.path)
+            if unit.path in kept:
+                cut |= _mask(net, part, unit.kind, kept[unit.path], axes)
+            else:
+                _zero(part)
+        with torch.no_grad():
+            what = f"the masked largest model is not the subnet: {arch}"
+            _assert_same(net(images, arch), model(images), what)
+    assert cut == set(axes), f"no architecture cuts {', '.join(set(axes) - cut)}; try others"
+
+
+def check_symmetry(
+    net: Supernet, images: Tensor, axes: Sequence[str] = ("embed", "heads", "hidden")
+) -> None:
+    """Reordering an axis in all layouts leaves the largest model's function as it is.
+
+    An axis of the root is reordered through the whole net, another one in each unit. An axis that
+    the output has too (embed, where num_classes is 0) must be left out. In float64.
+    """
+    net, images = _steady(net), images.double()
+    root, *blocks = net.units(net.largest)
+    for axis in axes:
+        model = net.extract(net.largest)
+        wanted = model(images)
+        groups = [[root, *blocks]] if axis in root.kind.size else [[block] for block in blocks]
+        changed = [_reorder(net, model, group, axis, seed) for seed, group in enumerate(groups)]
+        assert any(changed), f"axis {axis}: there is nothing to reorder in {net.largest}"
+        _assert_same(model(images), wanted, f"reordering {axis} changes the function")
+
+
+def _kinds(net: Supernet, archs: Iterable[Arch]) -> Iterator[Kind]:
+    yield from dict.fromkeys(unit.kind for arch in archs for unit in net.units(arch))
+
+
+def _twin(net: Supernet, kind: Kind) -> nn.Module:
+    with torch.device("meta"):
+        return family(net.largest.family).build_unit(net.config, kind)
+
+
+def _layouts(net: Supernet, kind: Kind, legacy: bool | None = None) -> Mapping[str, str]:
+    legacy = net.sharing.legacy if legacy is None else legacy
+    return family(net.largest.family).layouts(net.config, kind.role, legacy)
+
+
+def _steady(net: Supernet) -> Supernet:
+    """Return a copy in float64, with zeros in what a legacy order gives another meaning by size.
+
+    No map of axes can say what such an entry is; recordings of the original must.
+    """
+    net, model = copy.deepcopy(net).double(), family(net.largest.family)
+    for unit in net.units(net.largest):
+        elastic = net.get_submodule(unit.path)
+        assert isinstance(elastic, Elastic)
+        ours, theirs = (model.layouts(net.config, unit.kind.role, old) for old in (False, True))
+        for key, parameter, _, _ in elastic.stored():
+            name = parameter_name(key)
+            if net.sharing.legacy and ours[name] != theirs[name]:
+                nn.init.zeros_(parameter)
+    return net
+
+
+def _assert_same(actual: Tensor, wanted: Tensor, what: str) -> None:
+    def message(text: str) -> str:
+        return f"{what}\n{text}"
+
+    torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-9, msg=message)
+
+
+def _lift(space: Space, arch: Arch, hold: Sequence[str]) -> Arch:
+    def pick(choice: Choice, at: Position) -> Any:
+        if choice.name in hold:
+            return max(choice.at(at))
+        value: Any = arch[choice.name]
+        for index in at:
+            value = value[index]
+        return value
+
+    return space.build(pick)
+
+
+def _zero(part: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in part.parameters():
+            parameter.zero_()
+
+
+def _mask(
+    net: Supernet, part: nn.Module, largest: Kind, kind: Kind, axes: Sequence[str]
+) -> set[str]:
+    """Zero what a kind does not keep, in a unit of the largest model; return the axes cut."""
+    layouts = _layouts(net, largest, legacy=False)
+    known = {axis for text in layouts.values() for axis in parse(text).axes if not axis.isdigit()}
+    smaller = {axis for axis in known | set(axes) if kind.size.get(axis) != largest.size.get(axis)}
+    beyond = smaller - (known & set(axes))
+    assert not beyond, f"{', '.join(beyond)} can't be masked; keep the genes with `hold`"
+    keep = {
+        axis: (net.sharing.policy(axis).start(largest.size[axis], kind.size[axis]), kind.size[axis])
+        for axis in smaller
+    }
+    with torch.no_grad():
+        for name, text in layouts.items():
+            parameter = part.get_parameter(name)
+            parameter.copy_(mask_beyond(parameter, parse(text), largest.size, keep))
+    return smaller
+
+
+def _reorder(net: Supernet, model: nn.Module, group: list[Unit], axis: str, seed: int) -> bool:
+    """Reorder an axis at random in some units of the largest model; return if anything moved."""
+    sizes = {unit.kind.size[axis] for unit in group if axis in unit.kind.size}
+    if not sizes:
+        return False
+    (n,) = sizes
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    if torch.equal(order, torch.arange(n)):
+        order = order.flip(0)
+    moved = False
+    for unit in group:
+        part = model.get_submodule(unit.path)
+        for name, text in _layouts(net, unit.kind).items():
+            parameter = part.get_parameter(name)
+            after = permute(parameter.detach(), parse(text), unit.kind.size, axis, order)
+            moved = moved or not torch.equal(after, parameter)
+            with torch.no_grad():
+                parameter.copy_(after)
+    return moved

@@ -1,0 +1,49 @@
+"""Families with one thing wrong, and small spaces: what the conformance suite must tell apart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vitnas.models import FAMILIES, Family
+from vitnas.models.vit import FAMILY, layouts
+from vitnas.space import Choice, Space
+
+OPTIONS: dict[str, Any] = {"num_classes": 5, "img_size": 16, "patch_size": 4, "head_dim": 8}
+
+
+def space(family: str) -> Space:
+    """Return a space whose heads, units and blocks are several, so that wrong orders show."""
+    return Space(
+        family,
+        (
+            Choice("depth", (2, 3)),
+            Choice("mlp_ratio", (1.0, 1.5, 2.0), "block"),
+            Choice("num_heads", (1, 2, 3), "block"),
+            Choice("embed_dim", (16, 24)),
+        ),
+    )
+
+
+def register(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    change: Callable[[dict[str, str]], Mapping[str, str]] = lambda found: found,
+    **fields: Any,
+) -> Space:
+    """Register a plain ViT with changed layouts or functions; return a space of it."""
+
+    def changed(config: Any, role: str, legacy: bool) -> Mapping[str, str]:
+        return change(layouts(config, role, legacy))
+
+    module = ModuleType(f"family_{name}")
+    made: Family = replace(FAMILY, name=name, layouts=changed, **fields)
+    module.FAMILY = made  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(FAMILIES, name, module.__name__)
+    return space(name)
