@@ -23,8 +23,7 @@ from vitnas.supernet import Supernet
 _PARTS = (("mlp", Mlp), ("attn", Attention))
 _NO_EFFECT = {
     "training",
-    "weight_init_mode",
-    "fix_init",
+    *("weight_init_mode", "fix_init"),
     *("dynamic_img_size", "dynamic_img_pad", "strict_img_size", "flatten", "output_fmt"),
 }
 """Attributes of timm's modules that don't matter for images of the model's own size."""

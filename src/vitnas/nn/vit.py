@@ -211,6 +211,13 @@ def _mlp(hidden_dim: int, **kwargs: Any) -> nn.Module:
     return mlp
 
 
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def vit(
     *,
     img_size: tuple[int, int],
@@ -251,7 +258,6 @@ def vit(
         pre_norm=pre_norm,
         fc_norm=fc_norm,
         norm_layer=partial(LayerNorm, eps=norm_eps),
-        weight_init="skip",
     )
     grid = model.patch_embed.grid_size
     model.blocks = nn.Sequential(
@@ -270,7 +276,7 @@ def vit(
         {"module": f"blocks.{i}", "num_chs": embed_dim, "reduction": patch_size}
         for i in range(len(blocks))
     ]
-    model.init_weights(mode="", needs_reset=False)
+    model.blocks.apply(_init_linear)
     if model.cls_token is not None:
         nn.init.normal_(model.cls_token, std=cls_std)
     return model

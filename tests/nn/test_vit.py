@@ -1,0 +1,205 @@
+"""Static models: relative position attention against its explicit form, and the builders."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vitnas.nn.vit import RelativePositionAttention, block, vit
+
+from .reference import ExplicitAttention, relative_positions
+
+
+def attention(
+    grid: tuple[int, int] | None, dtype: torch.dtype = torch.float64, **options: Any
+) -> RelativePositionAttention:
+    """Return an attention of 3 heads with every parameter far from zero."""
+    torch.manual_seed(0)
+    made = RelativePositionAttention(12, 3, 8, grid=grid, **options).to(dtype)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+def tokens(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return two images' tokens."""
+    return torch.randn(2, grid[0] * grid[1] + 1, 12, dtype=dtype)
+
+
+GRIDS = [
+    pytest.param((4, 4), 14, id="square"),
+    pytest.param((10, 14), 14, id="160x224"),
+    pytest.param((5, 5), 2, id="clipped"),
+    pytest.param((7, 3), 3, id="rows-clipped"),
+    pytest.param((1, 6), 14, id="one-row"),
+    pytest.param((6, 1), 1, id="one-column"),
+    pytest.param((1, 1), 1, id="one-patch"),
+]
+
+
+@pytest.mark.parametrize(("grid", "distance"), GRIDS)
+def test_values_and_gradients_equal_explicit_attention(
+    grid: tuple[int, int], distance: int
+) -> None:
+    made = attention(grid, max_distance=distance)
+    explicit = ExplicitAttention(made)
+    found = []
+    x = tokens(grid)
+    for module in (made, explicit):
+        given = x.clone().requires_grad_()
+        out = module(given)
+        leaves = [given, *made.parameters()]
+        found.append((out, torch.autograd.grad(torch.sin(out).sum(), leaves)))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    for mine, wanted in zip(our_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-10, atol=1e-10)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_any_grid_and_distance(rows: int, cols: int, distance: int) -> None:
+    made = attention((rows, cols), max_distance=distance)
+    x = tokens((rows, cols))
+    with torch.no_grad():
+        torch.testing.assert_close(made(x), ExplicitAttention(made)(x), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("grid", "distance"), GRIDS)
+def test_float32_stays_close(grid: tuple[int, int], distance: int) -> None:
+    made = attention(grid, torch.float32, max_distance=distance)
+    x = tokens(grid, torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(made(x), ExplicitAttention(made)(x), rtol=1e-4, atol=2e-5)
+
+
+def test_bf16_autocast_is_as_exact_as_the_explicit_form() -> None:
+    made = attention((4, 5), torch.float32)
+    x = tokens((4, 5), torch.float32)
+    with torch.no_grad():
+        exact = ExplicitAttention(made)(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            ours, theirs = made(x), ExplicitAttention(made)(x)
+    assert ours.dtype == torch.bfloat16
+    ours_off, theirs_off = ((out.float() - exact).abs().max() for out in (ours, theirs))
+    assert ours_off < 2 * theirs_off + 0.02
+    assert ours_off < 0.05 * exact.abs().max()
+
+
+def test_every_part_of_the_tables_matters() -> None:
+    """Otherwise the comparison above could not see an error there."""
+    made = attention((3, 3), max_distance=1)
+    x = tokens((3, 3))
+    with torch.no_grad():
+        before = made(x)
+        for table in (made.rel_k_rows, made.rel_k_cols, made.rel_v_rows, made.rel_v_cols):
+            for entry in range(4):
+                kept = table[entry].clone()
+                table[entry] += 0.5
+                assert not torch.allclose(made(x), before, atol=1e-3)
+                table[entry] = kept
+
+
+def test_the_reference_itself_on_a_grid_by_hand() -> None:
+    """Two columns in one row: distances are -1, 0, 1 across and 0 down."""
+    rows = torch.tensor([[1000.0], [0.0], [200.0], [0.0]])
+    cols = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    found = relative_positions(rows, cols, (1, 2), 1)[..., 0]
+    cls = 1001.0
+    assert found.tolist() == [[cls, cls, cls], [cls, 203.0, 204.0], [cls, 202.0, 203.0]]
+
+
+def test_without_a_grid_it_is_plain_attention_of_any_scale() -> None:
+    made = attention(None, scale=0.3)
+    x = tokens((2, 2))
+    q, k, v = (part.reshape(2, 5, 3, 8).transpose(1, 2) for part in made.qkv(x).chunk(3, -1))
+    weights = (q @ k.transpose(-2, -1) * 0.3).softmax(-1)
+    wanted = made.proj((weights @ v).transpose(1, 2).reshape(2, 5, 24))
+    torch.testing.assert_close(made(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_no_tensor_of_all_pairs_and_channels_is_built() -> None:
+    """The largest tensor of the forward has N · N entries a head, not N · N · head_dim."""
+    made = attention((8, 8))
+    sizes = []
+    with torch.no_grad(), torch.profiler.profile(record_shapes=True) as profile:
+        made(tokens((8, 8)))
+    for event in profile.events():
+        sizes += [math.prod(shape) for shape in event.input_shapes or ()]
+    assert 65 * 3 * 2 * 8 < max(sizes) <= 2 * 3 * 65 * 65
+
+
+def test_masks_are_refused() -> None:
+    made = attention((2, 2))
+    with pytest.raises(ValueError, match="takes no mask"):
+        made(tokens((2, 2)), attn_mask=torch.ones(5, 5))
+    with pytest.raises(ValueError, match="takes no mask"):
+        made(tokens((2, 2)), is_causal=True)
+
+
+def test_a_block_has_any_width_of_heads_and_mlp() -> None:
+    made = block(20, num_heads=3, head_dim=8, hidden_dim=33, init_values=0.1, drop_path=0.2)
+    assert made.attn.qkv.weight.shape == (72, 20)
+    assert made.attn.proj.weight.shape == (20, 24)
+    assert made.mlp.fc1.weight.shape == (33, 20)
+    assert made.drop_path1.drop_prob == 0.2
+    assert made(torch.randn(2, 5, 20)).shape == (2, 5, 20)
+
+
+def test_heads_must_divide_a_fixed_attention_width() -> None:
+    made = block(20, num_heads=2, head_dim=64, hidden_dim=8, attn_dim=24, attn_scale=0.5)
+    assert (made.attn.head_dim, made.attn.scale) == (12, 0.5)
+    with pytest.raises(ValueError, match="5 heads don't divide the fixed q-k-v width 24"):
+        block(20, num_heads=5, head_dim=64, hidden_dim=8, attn_dim=24)
+
+
+def _net(**options: Any) -> VisionTransformer:
+    blocks = [
+        {"num_heads": 1, "hidden_dim": 16, "drop_path": 0.0},
+        {"num_heads": 3, "hidden_dim": 40, "drop_path": 0.1},
+    ]
+    given: dict[str, Any] = {
+        "img_size": (8, 12),
+        "patch_size": 4,
+        "in_chans": 3,
+        "num_classes": 7,
+        "embed_dim": 24,
+        "pool": "avg",
+        "head_dim": 8,
+        "blocks": blocks,
+    }
+    return vit(**{**given, **options})
+
+
+def test_a_vit_of_unequal_blocks_works_as_timms() -> None:
+    net = _net(relative_position=True, class_token=True)
+    assert type(net) is VisionTransformer
+    images = torch.randn(2, 3, 8, 12)
+    assert net(images).shape == (2, 7)
+    assert net.forward_features(images).shape == (2, 7, 24)
+    features = net.forward_intermediates(images, intermediates_only=True)
+    assert [feature.shape for feature in features] == [(2, 24, 2, 3)] * 2
+    net.reset_classifier(3)
+    assert net(images).shape == (2, 3)
+
+
+def test_initialisation_is_autoformers() -> None:
+    torch.manual_seed(0)
+    net = _net(embed_dim=192, cls_std=0.02, relative_position=True, blocks=_net_blocks(8, 768))
+    tables = [p for name, p in net.named_parameters() if ".rel_" in name]
+    for weight in (net.blocks[0].mlp.fc1.weight, net.blocks[0].attn.qkv.weight, *tables):
+        assert 0.015 < weight.std() < 0.025
+    assert 0.015 < net.cls_token.std() < 0.025
+    assert net.blocks[0].mlp.fc1.bias.abs().max() == 0
+    assert net.blocks[0].norm1.weight.min() == 1
+
+
+def _net_blocks(heads: int, hidden: int) -> list[dict[str, Any]]:
+    return [{"num_heads": heads, "hidden_dim": hidden, "drop_path": 0.0}]
