@@ -21,18 +21,18 @@ def relative_positions(
     horizontal one at col(b) - col(a), clipped to ±max_distance and shifted by max_distance + 1. A
     pair with the class token (token 0) has entry 0 of both.
     """
-    rows, cols = grid
-    tokens = rows * cols + 1
-    vertical = torch.zeros(tokens, tokens, dtype=torch.long)
-    horizontal = torch.zeros(tokens, tokens, dtype=torch.long)
-    for a in range(rows * cols):
-        for b in range(rows * cols):
-            down, right = b // cols - a // cols, b % cols - a % cols
-            vertical[a + 1, b + 1] = min(max(down, -max_distance), max_distance) + max_distance + 1
-            horizontal[a + 1, b + 1] = (
-                min(max(right, -max_distance), max_distance) + max_distance + 1
-            )
-    return rows_table[vertical] + cols_table[horizontal]
+    patches = grid[0] * grid[1]
+    vertical, horizontal = ([[0] * (patches + 1) for _ in range(patches + 1)] for _ in "vh")
+    for a in range(patches):
+        for b in range(patches):
+            down, right = b // grid[1] - a // grid[1], b % grid[1] - a % grid[1]
+            vertical[a + 1][b + 1] = _clip(down, max_distance) + max_distance + 1
+            horizontal[a + 1][b + 1] = _clip(right, max_distance) + max_distance + 1
+    return rows_table[torch.tensor(vertical)] + cols_table[torch.tensor(horizontal)]
+
+
+def _clip(distance: int, most: int) -> int:
+    return min(max(distance, -most), most)
 
 
 class ExplicitAttention(nn.Module):
