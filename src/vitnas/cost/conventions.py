@@ -49,7 +49,7 @@ def cream_complexity(arch: Arch, config: Any) -> float:
     total += (patches + 1) * config.num_classes * embed
     relative = 28.5 * tokens**2
     for heads, ratio in zip(arch.num_heads, arch.mlp_ratio, strict=True):
-        attn, hidden = heads * config.head_dim, hidden_dim(embed, ratio)
+        attn, hidden = config.fixed_attn_dim or heads * config.head_dim, hidden_dim(embed, ratio)
         total += 2 * tokens * embed + 3 * tokens * embed * attn + 2 * tokens**2 * attn
         total += tokens * attn * embed + 2 * tokens * embed * hidden
         if config.relative_position:
