@@ -1,0 +1,197 @@
+"""Presets and YAML spaces: exact cardinalities, honest messages, and every refusal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vitnas
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.models import family, make_config
+from vitnas.spaces import read
+
+YAML = """
+family: autoformer
+depth: [2, 3]
+embed_dim: [32, 48]
+num_heads: [[1], [1, 2], [2, 3]]
+mlp_ratio: [2.5, 3]
+head_dim: 16
+patch_size: 4
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("autoformer-tiny", 1_056_964_608),
+        ("autoformer-tiny-wide", 280_804_921_344),
+        ("autoformer-small", 77_103_263_459_313),
+        ("autoformer-base", 10_108_977_168_384),
+        ("autoformer-base-paper", 6_245_364_340_204_353),
+        ("autoformer-nano", 3 * (9**4 + 9**5 + 9**6)),
+        ("autoformer-digits", 3 * (9**2 + 9**3 + 9**4)),
+    ],
+)
+def test_exact_cardinalities(name: str, size: int) -> None:
+    assert vitnas.space(name).size() == size
+
+
+def test_every_preset_is_named_and_runs_in_its_family() -> None:
+    for name in vitnas.spaces():
+        space = vitnas.space(name)
+        assert space.name == name
+        for arch in (space.smallest, space.largest):
+            assert arch in space
+            model = family(space.family)
+            options = {"img_size": 16 * arch.get("patch_size", 14)}
+            assert model.units(make_config(model, arch, options), arch)
+
+
+def test_extremes_have_the_official_sizes() -> None:
+    counts = {
+        "autoformer-tiny": (5366056, 10517272),
+        "autoformer-tiny-wide": (4922536, 10517272),
+        "autoformer-small": (13057320, 34790440),
+        "autoformer-base": (41687896, 76882264),
+        "autoformer-base-paper": (39792856, 76882264),
+    }
+    for name, wanted in counts.items():
+        space = vitnas.space(name)
+        found = tuple(vitnas.cost.params(arch) for arch in (space.smallest, space.largest))
+        assert found == wanted
+
+
+def test_the_published_tiny_is_honestly_outside_its_space() -> None:
+    arch = vitnas.arch("autoformer-tiny")
+    assert arch not in vitnas.space("autoformer-tiny")
+    assert arch in vitnas.space("autoformer-tiny-wide")
+    with pytest.raises(InputError) as caught:
+        vitnas.space("autoformer-tiny").validate(arch)
+    assert str(caught.value) == (
+        "not in the space autoformer-tiny: "
+        "mlp_ratio[2] is 3, the space allows 3.5, 4.0; "
+        "mlp_ratio[4] is 3, the space allows 3.5, 4.0; "
+        "mlp_ratio[5] is 3, the space allows 3.5, 4.0 "
+        "(the published AutoFormer-T has MLP ratio 3.0 in three layers, which its authors' space "
+        "lacks; the space autoformer-tiny-wide contains it)"
+    )
+
+
+def test_the_other_published_nets_are_inside() -> None:
+    assert vitnas.arch("autoformer-small") in vitnas.space("autoformer-small")
+    assert vitnas.arch("autoformer-base") in vitnas.space("autoformer-base")
+    assert vitnas.arch("autoformer-base") in vitnas.space("autoformer-base-paper")
+    eight = vitnas.space("autoformer-base-paper").smallest
+    assert eight.num_heads[0] == 8
+    assert eight not in vitnas.space("autoformer-base")
+
+
+def test_a_yaml_space(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(YAML)
+    space = vitnas.space(path)
+    assert space.name == "mine"
+    assert space.size() == 2 * (2**2 * 2 + 2**3 * 4)
+    assert space.largest == Arch(
+        "autoformer",
+        depth=3,
+        embed_dim=48,
+        num_heads=(1, 2, 3),
+        mlp_ratio=(3, 3, 3),
+        head_dim=16,
+        patch_size=4,
+    )
+    assert vitnas.space(str(path)) == space
+    path.write_text(YAML + "name: ours\n")
+    assert vitnas.space(path).name == "ours"
+
+
+def test_a_yaml_space_may_be_a_preset_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yml"
+    path.write_text(
+        "family: autoformer\ndepth: [12, 13, 14]\nmlp_ratio: [3.5, 4]\n"
+        "num_heads: [3, 4]\nembed_dim: [192, 216, 240]\n"
+    )
+    assert vitnas.space(path) == vitnas.space("autoformer-tiny")
+    assert vitnas.space(path).sample(3) == vitnas.space("autoformer-tiny").sample(3)
+
+
+def _yaml(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "family": "vit",
+        "depth": [2, 3],
+        "embed_dim": [32, 48],
+        "num_heads": [1, 2],
+        "mlp_ratio": [2, 3],
+    }
+    return {key: value for key, value in {**plain, **changes}.items() if value != "absent"}
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (None, "needs `family` (autoformer, vit) and a list of values for each gene"),
+        (["vit"], "needs `family` (autoformer, vit) and a list of values for each gene"),
+        (_yaml(family="absent"), "needs `family` (autoformer, vit)"),
+        (_yaml(family="vitt"), "unknown model family 'vitt'; did you mean 'vit'?"),
+        (_yaml(family=None), "unknown model family 'None'"),
+        (_yaml(width=[1]), "unknown gene of vit 'width'"),
+        (_yaml(num_head=[1]), "unknown gene of vit 'num_head'; did you mean 'num_heads'?"),
+        ({**_yaml(), **dict.fromkeys([1], 2)}, "unknown gene of vit 1"),
+        (_yaml(depth="absent", embed_dim="absent"), "depth, embed_dim missing"),
+        (_yaml(depth=[]), "choice depth needs at least one value, got ()"),
+        (_yaml(depth=[2, 2]), "choice depth repeats a value: (2, 2)"),
+        (_yaml(depth=[0]), "depth is (0,); it must be whole numbers from 1"),
+        (_yaml(embed_dim=None), "choice embed_dim is (None,); values are finite numbers or"),
+        (_yaml(embed_dim={"a": 1}), "choice embed_dim is ({'a': 1},); values are finite numbers"),
+        (_yaml(embed_dim=[True]), "choice embed_dim is (True,); values are finite numbers"),
+        (_yaml(embed_dim=[32, "48"]), "choice embed_dim mixes numbers and strings"),
+        (_yaml(embed_dim=["32"]), "embed_dim is '32', it must be positive"),
+        (_yaml(embed_dim=[32, 40.5, 48]), "embed_dim is 40.5, it must be whole"),
+        (_yaml(num_heads=[-1]), "num_heads is (-1, -1, -1), it must be positive"),
+        (_yaml(mlp_ratio=[float("nan")]), "values are finite numbers or strings"),
+        (_yaml(num_heads=[[1], [2]]), "choice num_heads has 2 lists, the space needs 3"),
+        (_yaml(num_heads=[[1], 2, [3]]), "choice num_heads needs at least one value, got 2"),
+        (_yaml(num_heads=[[[1]], [2], [3]]), "choice num_heads is ((1,),); values are finite"),
+        (_yaml(embed_dim=[[32], [48], [64]]), "choice embed_dim holds for the whole net"),
+    ],
+)
+def test_malformed_spaces_are_refused_with_their_source(record: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(record, source="mine.yaml")
+    assert str(caught.value).startswith("mine.yaml: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"depth: [1", "is not valid YAML: while parsing"),
+        (b"a: b: c", "is not valid YAML: mapping values are not allowed"),
+        (b"!!python/object/apply:os.system ['true']", "is not valid YAML: could not determine"),
+        (b"[" * 5000, "is not valid YAML"),
+        (b"\xff\xfe\x00", "can't read search space"),
+        (b"", "needs `family`"),
+    ],
+)
+def test_files_that_are_no_space_give_one_line(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        vitnas.space(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_and_missing_files() -> None:
+    with pytest.raises(InputError, match="unknown search space 'autoformer-tinny'; did you mean"):
+        vitnas.space("autoformer-tinny")
+    with pytest.raises(InputError, match=r"can't read search space no\.yaml: .*No such file"):
+        vitnas.space("no.yaml")

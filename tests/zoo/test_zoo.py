@@ -1,0 +1,56 @@
+"""The zoo: every entry is consistent with the spaces and the closed-form costs."""
+
+from __future__ import annotations
+
+import pytest
+
+import vitnas
+from vitnas import cost
+from vitnas.errors import InputError
+from vitnas.interop import cream
+from vitnas.zoo import entries
+
+PUBLISHED = {  # depth, width, heads and ten times the MLP ratio per layer, params, top-1
+    "autoformer-tiny": (192, "3333333333433", "35 35 30 35 30 30 40 40 35 40 35 40 35", 75.3),
+    "autoformer-small": (384, "6657555667767", "30 35 30 35 40 40 40 40 40 40 40 35 40", 81.7),
+}
+
+
+def test_names() -> None:
+    assert {"autoformer-tiny", "autoformer-small", "autoformer-base"} <= set(vitnas.archs())
+
+
+@pytest.mark.parametrize("name", vitnas.archs())
+def test_costs_and_space_of_every_entry(name: str) -> None:
+    entry = entries()[name]
+    assert entry.name == name
+    assert vitnas.arch(name) == entry.arch
+    assert cost.params(entry.arch) == entry.params
+    assert cost.macs(entry.arch) == entry.macs
+    assert entry.arch in vitnas.space(entry.space)
+    assert 0 < entry.top1 < entry.top5 < 100
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_genes(name: str) -> None:
+    width, heads, ratios, top1 = PUBLISHED[name]
+    assert cream.foreign(vitnas.arch(name)) == {
+        "layer_num": len(heads),
+        "embed_dim": [width] * len(heads),
+        "num_heads": [int(head) for head in heads],
+        "mlp_ratio": [int(ratio) / 10 for ratio in ratios.split()],
+    }
+    assert entries()[name].top1 == top1
+
+
+def test_published_base() -> None:
+    arch = vitnas.arch("autoformer-base")
+    assert (arch.depth, arch.embed_dim) == (14, 576)
+    assert arch.num_heads == (9, 9, 9, 9, 9, 10, 9, 9, 10, 9, 10, 9, 9, 10)
+    ratios = (3.5, 3.5, 4, 3.5, 4, 3.5, 3.5, 3, 4, 4, 3, 4, 3, 3.5)
+    assert arch.mlp_ratio == ratios
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(InputError, match="unknown architecture 'autoformer-tini'; did you mean"):
+        vitnas.arch("autoformer-tini")
