@@ -200,15 +200,15 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 def test_it_learns(tmp_path: Path) -> None:
     recipe = small_recipe(
-        epochs=8, augment={"mixup": 0.0, "cutmix": 0.0, "re_prob": 0.0, "scale": [1.0, 1.0],
+        epochs=24, augment={"mixup": 0.0, "cutmix": 0.0, "re_prob": 0.0, "scale": [1.0, 1.0],
                            "ratio": [1.0, 1.0], "hflip": 0.0, "auto_augment": None,
                            "color_jitter": None},
         drop_path=0.0, distillation={}, ema_decay=None,
-        optim={"base_lr": 6e-2, "warmup_epochs": 1, "clip_grad": 1.0}, evaluate_every=0,
+        optim={"base_lr": 4e-2, "warmup_epochs": 2, "clip_grad": 1.0}, evaluate_every=0,
     )  # fmt: skip
     _, result = small_run(tmp_path, recipe, sampler=fixed(SPACE.largest))
     losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
-    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert result.metrics == {}
 
 

@@ -89,7 +89,7 @@ space: {family: autoformer, depth: [1]}
         "optim.base_lrr is no setting; did you mean base_lr?",
         "optim.weight_decay is [1], it should be a valid number",
         "augment: mixup is -1.0, it must be 0 or more",
-        "precision is \"fp16\", it should be '32-true', 'bf16-mixed' or '16-mixed'",
+        "precision is \"fp16\", it should be 'auto', '32-true', 'bf16-mixed' or '16-mixed'",
         "img_size.1 is 32.5, it should be a valid integer",
     ]:
         assert expected in message

@@ -44,6 +44,9 @@ def make_fabric(device: str, precision: str) -> Fabric:
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     chosen = resolve_device(device)
+    if precision == "auto":
+        fast = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16-mixed" if fast else "32-true"
     if precision == "16-mixed" and chosen.type == "cpu":
         raise InputError("precision 16-mixed needs a GPU; on cpu use 32-true or bf16-mixed")
     nodes, local = process_grid()

@@ -132,7 +132,7 @@ class TrainRecipe:
     sampling: Sampling | None = None
     distillation: Distillation = field(default_factory=Distillation)
     ema_decay: float | None = None
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: int = 0
     workers: int = 0
     evaluate_every: int = 1
