@@ -29,7 +29,8 @@ def rank(
     Without data the importance of an entry is the sum of its squared weights. With batches of
     images and labels it is the sum of (weight · gradient)² of the loss on the largest subnet
     (first-order Taylor; Molchanov et al., CVPR 2019). Channels of the residual stream (embed) are
-    ordered once for the whole net, heads and MLP units in each block.
+    ordered once for the whole net, heads and MLP units in each block. Without a head, channels
+    keep their order, as they are what the net returns.
 
     Raises:
         InputError: the batches are empty.
@@ -37,7 +38,8 @@ def rank(
     scores = _squares(net) if batches is None else _taylor(net, batches, loss)
     units = [(path, module) for path, module in net.named_modules() if isinstance(module, Elastic)]
     for axis in AXES:
-        if not net.sharing.ranked(axis):
+        headless = axis == "embed" and not net.config.num_classes  # channels are the output then
+        if headless or not net.sharing.ranked(axis):
             continue
         groups = [units] if axis == "embed" else [[unit] for unit in units]
         for group in groups:
