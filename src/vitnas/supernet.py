@@ -99,8 +99,7 @@ class Supernet(Elastic):
         parameters = self.slices(program.steps)
         x = self.run(program, parameters, x, self._family.stem)
         for unit in blocks:
-            block = self.get_submodule(unit.path)
-            assert isinstance(block, ElasticBlock)
+            block: Any = self.get_submodule(unit.path)  # an ElasticBlock, or a wrapper of one
             x = block(x, block.program(unit.kind, x.device))
         return self.run(program, parameters, x, self._family.head)
 
@@ -109,8 +108,7 @@ class Supernet(Elastic):
         """Return the state of a subnet under the static model's names, copied."""
         state: dict[str, Tensor] = {}
         for unit in self.units(arch):
-            elastic = self.get_submodule(unit.path)
-            assert isinstance(elastic, Elastic)
+            elastic: Any = self.get_submodule(unit.path)
             prefix = f"{unit.path}." if unit.path else ""
             parts = elastic.slices(elastic.steps(unit.kind))
             state |= {prefix + name: tensor.clone() for name, tensor in parts.items()}
