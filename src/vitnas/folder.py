@@ -19,7 +19,7 @@ from torch import nn
 
 from vitnas import files
 from vitnas.arch import Arch
-from vitnas.errors import InputError
+from vitnas.errors import InputError, unknown
 from vitnas.models import family, make_config
 from vitnas.nn import vit as nn_vit
 from vitnas.space import Space
@@ -154,6 +154,8 @@ def _describe(model: nn.Module) -> dict[str, Any]:
 
 def _rebuild(record: Mapping[str, Any], folder: Path) -> nn.Module:
     try:
+        if record["kind"] not in ("supernet", "model"):
+            raise unknown("kind of model", record["kind"], ("supernet", "model"))
         if record["kind"] == "supernet":
             space = Space.from_dict(record["space"]) if record["space"] else None
             largest = Arch.from_dict(record["largest"])

@@ -1,0 +1,80 @@
+"""Files are whole or absent, and every failure is one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitnas import files
+from vitnas.errors import InputError
+
+
+def test_text_bytes_and_functions_are_written(tmp_path: Path) -> None:
+    assert files.write(tmp_path / "new" / "a.txt", "é").read_bytes() == "é".encode()
+    assert files.write(tmp_path / "b", b"\0").read_bytes() == b"\0"
+    files.write(tmp_path / "c", lambda path: path.write_text("made"))
+    assert (tmp_path / "c").read_text() == "made"
+    assert files.read_json(files.write_json(tmp_path / "d.json", {"a": [1]})) == {"a": [1]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "d.json", "new"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write(path, "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=r"can't write .*a\.txt: No space left on device"):
+        files.write(path, half)
+
+    def broken(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        files.write(path, broken)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"can't write .*file/a\.json"):
+        files.write_json(tmp_path / "file" / "a.json", 1)
+    with pytest.raises(InputError, match=r"can't write .*: Is a directory"):
+        files.write(tmp_path, "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+    path = files.write(tmp_path / "a.txt", "old")
+    code = (
+        "import os, signal, sys\n"
+        "from vitnas import files\n"
+        "def half(path):\n"
+        "    path.write_text('ne')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write(sys.argv[1], half)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_json(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json is not valid JSON: ") as caught:
+        files.read_json(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"can't read .*a\.json: No such file or directory"):
+        files.read_json(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
