@@ -146,7 +146,7 @@ class Elastic(nn.Module):
     ) -> Tensor:
         """Run the twin, or a function of it, with these parameters."""
         given = {f"module.{name}": tensor for name, tensor in parameters.items()}
-        given |= program.buffers
+        given.update(program.buffers)
         result: Tensor = functional_call(
             program.twin, given, (part, x), tie_weights=False, strict=True
         )
