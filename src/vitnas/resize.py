@@ -50,11 +50,10 @@ def resize(
     state = {}
     for name, fresh in target.state_dict().items():
         tensor = model.state_dict()[name]
-        if tensor.shape == fresh.shape and (old.grid == new.grid or "pos_embed" not in name):
-            state[name] = tensor
-        else:
-            resized = made.resize(name, tensor, old, new)
-            state[name] = fresh if resized is None else resized
+        resized = None if old.grid == new.grid else made.resize(name, tensor, old, new)
+        if resized is None:
+            resized = tensor if tensor.shape == fresh.shape else fresh
+        state[name] = resized
     with torch.no_grad():
         target.load_state_dict(state)
     return target.train(model.training)

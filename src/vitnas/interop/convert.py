@@ -37,7 +37,7 @@ def convert(
     """
     if source not in SOURCES:
         raise unknown("checkpoint source", source, SOURCES)
-    if Path(folder).exists() and any(Path(folder).iterdir()):
+    if Path(folder).is_dir() and any(Path(folder).iterdir()):
         raise InputError(f"{folder} is not empty; name a new folder")
     module = import_module(SOURCES[source])
     state = checkpoint.read(path)
