@@ -113,6 +113,14 @@ def test_extracted_models_know_what_they_are(net: Supernet) -> None:
     assert model.vitnas_config["options"] == net.config.to_dict()
 
 
+def test_the_state_of_a_subnet_is_a_copy(net: Supernet) -> None:
+    own = {parameter.data_ptr() for parameter in net.parameters()}
+    for arch in (SPACE.smallest, SPACE.largest):
+        state = net.subnet_state(arch)
+        assert state.keys() == net.extract(arch).state_dict().keys()
+        assert not own & {tensor.data_ptr() for tensor in state.values()}
+
+
 def test_modes_and_dtypes_carry_over(net: Supernet) -> None:
     assert not net.extract(SPACE.smallest).training
     assert net.train().extract(SPACE.smallest).training
