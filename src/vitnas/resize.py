@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitnas.arch import Arch
+from vitnas.elastic import parameter_name
 from vitnas.errors import InputError
 from vitnas.models import family, make_config
 from vitnas.supernet import Supernet, build_static
@@ -19,12 +20,13 @@ def resize(
     img_size: int | tuple[int, int] | None = None,
     *,
     drop_path_rate: float | None = None,
+    new_head: bool = False,
 ) -> nn.Module:
     """Return a copy of a static model or supernet for other classes, image size or drop path.
 
     Position tables are interpolated to the new grid, relative position tables to the new
-    distances. A head of another number of classes is freshly initialised. Everything else is
-    copied; the model given is left as it is.
+    distances. A head of another number of classes is freshly initialised, with `new_head` one of
+    as many classes too. Everything else is copied; the model given is left as it is.
 
     Raises:
         InputError: the model was not made by vitnas, or the patches don't divide the image.
@@ -47,16 +49,36 @@ def resize(
         )
     else:
         target = build_static(made, new, arch)
-    state = {}
-    for name, fresh in target.state_dict().items():
-        tensor = model.state_dict()[name]
-        resized = None if old.grid == new.grid else made.resize(name, tensor, old, new)
-        if resized is None:
-            resized = tensor if tensor.shape == fresh.shape else fresh
-        state[name] = resized
+    first = next(model.parameters())
+    target.to(device=first.device, dtype=first.dtype)
+
+    def fitted(name: str, fresh: Tensor) -> Tensor:
+        given = state.get(name)
+        if given is None or (new_head and parameter_name(name).startswith("head.")):
+            return fresh
+        if old.grid != new.grid:
+            resized = made.resize(name, given, old, new)
+            given = given if resized is None else resized
+        return given if given.shape == fresh.shape else fresh
+
     with torch.no_grad():
-        target.load_state_dict(state)
+        state = model.state_dict()
+        target.load_state_dict({n: fitted(n, fresh) for n, fresh in target.state_dict().items()})
+    _keep_input(model, target, new.img_size)
     return target.train(model.training)
+
+
+def _keep_input(model: Any, target: Any, img_size: tuple[int, int]) -> None:
+    """Tell the target how the model's images are prepared, at the new size."""
+    supernet = isinstance(model, Supernet)
+    given = model.input if supernet else model.vitnas_config.get("input")
+    if given is None:
+        return
+    kept = {**given, "img_size": list(img_size)}
+    if supernet:
+        target.input = kept
+    else:
+        target.vitnas_config["input"] = kept
 
 
 def _identity(model: nn.Module) -> tuple[Arch, Any]:

@@ -11,7 +11,8 @@ report.html
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,35 @@ def supernet_folder(run: Path) -> Path:
     raise InputError(f"{run} holds no supernet; make one with `vitnas train` or `vitnas convert`")
 
 
+def model_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a model folder.
+
+    Raises:
+        InputError: it is none, which may be because it is the run that the models lie in.
+    """
+    from vitnas.folder import read_config
+
+    if (folder / SUPERNET).is_dir() and not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} is a run, not a model; give one of {folder / MODELS}, which "
+            f"`vitnas extract {folder}` makes, or {folder / SUPERNET}"
+        )
+    return read_config(folder)
+
+
+def check_output(folder: Path, model: Path) -> None:
+    """Check that training in `folder` won't replace a model that came from elsewhere.
+
+    Raises:
+        InputError: `model` exists, but not the training state that it came from.
+    """
+    if (model / "config.json").is_file() and not any((folder / "checkpoints").glob("step-*.pt")):
+        raise InputError(
+            f"{model} is a model already, and {folder} has no training state to continue; "
+            "name another folder"
+        )
+
+
 def model_info(data: Data, input: Input, root: str | None) -> dict[str, Any]:
     """Return what a model folder keeps about its data, so that later commands need not be told."""
     return {
@@ -48,39 +78,46 @@ def model_info(data: Data, input: Input, root: str | None) -> dict[str, Any]:
     }
 
 
-def open_model_data(record: Mapping[str, Any], name: str | None, root: str | None) -> Data:
+def open_model_data(
+    record: Mapping[str, Any], name: str | None, root: str | None, **options: Any
+) -> Data:
     """Open the data that a model folder names, with the same splits, or other data by name.
+
+    `options` say how other data is split; see `open_data`.
 
     Raises:
         InputError: the folder names none and none is given, or the data can't be opened.
     """
     from vitnas.data.sources import open_data
 
-    known = record.get("data") or {}
-    if name is None and "name" not in known:
+    with _readable("data"):
+        known = dict(record.get("data") or {})
+        own = known.get("name")
+        if own is not None and name in (None, own):
+            name, root = own, root or known.get("root")
+            options = {key: known[key] for key in ("search_fraction", "seed")}
+    if name is None:
         raise InputError("the model does not say what data it is for; give --data")
-    if name is None or name == known.get("name"):
-        return open_data(
-            known["name"],
-            search_fraction=known["search_fraction"],
-            seed=known["seed"],
-            root=root or known.get("root"),
-        )
-    return open_data(name, root=root)
+    return open_data(name, root=root, **options)
 
 
 def model_input(record: Mapping[str, Any], data: Data) -> Input:
-    """Return how images are prepared for a saved model: as it says, else as usual for the data."""
+    """Return how images are prepared for a saved model: as it says, else as usual for the data.
+
+    Raises:
+        InputError: what it says is damaged.
+    """
     from vitnas.data.transforms import Input, default_input
 
     options = record["options"]
     size, channels = tuple(options["img_size"]), options["in_chans"]
     if "input" not in record:
         return default_input(data, size, channels)
-    fields: dict[str, Any] = dict(record["input"])
-    for name in ("img_size", "mean", "std"):
-        fields[name] = tuple(fields[name])
-    return Input(**fields)
+    with _readable("input"):
+        fields: dict[str, Any] = dict(record["input"])
+        for name in ("img_size", "mean", "std"):
+            fields[name] = tuple(fields[name])
+        return Input(**fields)
 
 
 def check_classes(record: Mapping[str, Any], data: Data) -> None:
@@ -98,5 +135,17 @@ def check_classes(record: Mapping[str, Any], data: Data) -> None:
 
 def fingerprint(folder: Path) -> str:
     """Return a short hash of a model folder's weights."""
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes())
-    return digest.hexdigest()[:16]
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@contextmanager
+def _readable(field: str) -> Iterator[None]:
+    """Turn the errors of reading a damaged field of a model's record into one that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
+        message = f"the field {field} of the model's config.json is damaged: {error!r}"
+        raise InputError(message) from error

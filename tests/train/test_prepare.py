@@ -10,7 +10,8 @@ from train.runs import SPACE, digits, small_net, small_recipe
 from vitnas.data.transforms import Input
 from vitnas.errors import InputError
 from vitnas.train.devices import make_fabric
-from vitnas.train.prepare import make_loader, recipe_input, recipe_sampler, recipe_space
+from vitnas.train.prepare import make_loader, recipe_input, recipe_sampler
+from vitnas.train.reading import recipe_space
 from vitnas.train.recipe import TrainRecipe
 
 

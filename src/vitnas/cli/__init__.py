@@ -11,14 +11,14 @@ from typing import Any
 from vitnas.errors import InputError, unknown
 
 VERBS = {
-    "quickstart": "the whole journey on a small data set that is at hand: about two minutes",
-    "train": "train a supernet from a recipe and a data set",
+    "quickstart": "the whole journey on data that is at hand, in about two minutes",
+    "train": "train a supernet from a recipe and a data set; resumes",
     "search": "search a trained supernet under limits on parameters and MACs; resumes",
     "extract": "take a subnet out of a supernet, with its weights",
-    "finetune": "train an extracted model on from its weights, on any data",
-    "retrain": "train an extracted model's architecture from scratch",
+    "finetune": "train an extracted model on from its weights, on any data; resumes",
+    "retrain": "train an extracted model's architecture from scratch; resumes",
     "evaluate": "top-1, top-5, loss and throughput of a saved model",
-    "profile": "parameters and MACs of an architecture or saved model, with the originals' figures",
+    "profile": "parameters and MACs of an architecture or a saved model",
     "convert": "read checkpoints of other systems",
     "spaces": "list the search spaces, or show one",
     "archs": "list the published architectures, or show one",
@@ -35,47 +35,39 @@ def __getattr__(name: str) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for wrong input, 130 when stopped."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    if not args or args[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
-        return 0
-    verb, *rest = args
-    if verb == "--version":
-        from vitnas import __version__
-
-        sys.stdout.write(f"vitnas {__version__}\n")
-        return 0
     try:
-        if verb not in VERBS:
-            raise unknown("verb", verb, VERBS)
-        return _run(verb, rest)
+        return _run(*args)
     except InputError as error:
-        sys.stderr.write(f"vitnas: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"vitnas: {' '.join(str(error).splitlines())}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("vitnas: stopped; the same command goes on from where it was\n")
+        sys.stderr.write("vitnas: stopped; repeat the same command to go on from there\n")
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader is gone
         return 0
 
 
-def _run(verb: str, args: list[str]) -> int:
+def _run(verb: str = "--help", *args: str) -> int:
+    if verb in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return 0
+    if verb == "--version":
+        from vitnas import __version__
+
+        sys.stdout.write(f"vitnas {__version__}\n")
+        return 0
+    if verb not in VERBS:
+        raise unknown("verb", verb, VERBS)
     # On a busy machine waiting threads that spin slow small models down many times over.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import tyro
+    from vitnas.cli.log import logging_to_terminal
+    from vitnas.cli.usage import parse
 
-    from vitnas.cli.log import set_up
-
-    set_up()
-    function = getattr(import_module(f"vitnas.cli.{verb}_verb"), verb)
-    # tyro resolves all annotations; the results' types would load torch just to print help.
-    function.__annotations__.pop("return", None)
-    tyro.cli(
-        function,
-        prog=f"vitnas {verb}",
-        args=args,
-        config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagConversionOff),
-    )
+    call = parse(getattr(import_module(f"vitnas.cli.{verb}_verb"), verb), f"vitnas {verb}", args)
+    if call is not None:
+        with logging_to_terminal():
+            call()
     return 0
 
 

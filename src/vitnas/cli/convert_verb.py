@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from vitnas.cli.log import console
+from tyro.conf import arg as option
+
+from vitnas.cli.log import say
 from vitnas.cli.target import read_arch
+from vitnas.cli.usage import MaybeFile, MaybeName, Name
 from vitnas.files import read_json
+from vitnas.spaces import space as find_space
+
+File = Annotated[Path | None, option(metavar="FILE", help_behavior_hint="")]
 
 
 def convert(
     checkpoint: Path,
     folder: Path,
     *,
-    source: str = "cream",
-    arch: str | None = None,
-    config: Path | None = None,
+    source: Name = "cream",
+    arch: MaybeName = None,
+    space: MaybeName = None,
+    config: MaybeFile = None,
 ) -> Path:
     """Read a checkpoint of another system and write it as a model folder.
 
@@ -24,14 +32,16 @@ def convert(
         folder: the model folder to write.
         source: where it comes from: cream (official AutoFormer).
         arch: take this subnet out (a published name, or JSON); by default the supernet is kept.
-        config: a JSON file with the original constructor's arguments; by default they are read
-            off the weights.
+        space: a search space's name or YAML file, so that the supernet can be searched.
+        config: JSON file with the original constructor's arguments; by default read off weights.
     """
+    # Torch takes seconds to load, so names and files are looked at before.
+    subnet = None if arch is None else read_arch(arch)[0]
+    searched = None if space is None else find_space(space)
+    given = None if config is None else read_json(config)
     from vitnas.interop.convert import convert as run
 
-    subnet = None if arch is None else read_arch(arch)
-    given = None if config is None else read_json(config)
-    made = run(checkpoint, folder, source, arch=subnet, config=given)
+    made = run(checkpoint, folder, source, arch=subnet, space=searched, config=given)
     what = "supernet" if subnet is None else "subnet"
-    console().print(f"{source} {what} written to {made}", highlight=False)
+    say(f"{source} {what} written to {made}")
     return made

@@ -3,76 +3,114 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vitnas.cli.log import console
+from vitnas.cli.log import say
+from vitnas.cli.target import read_arch
+from vitnas.cli.usage import MaybeFolder, MaybeName, Name
+from vitnas.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from vitnas.arch import Arch
-    from vitnas.supernet import Supernet
 
 
 def extract(
-    run: Path, *, arch: str = "best", search: str = "evolution", output: Path | None = None
+    run: Path, *, arch: Name = "best", search: MaybeName = None, output: MaybeFolder = None
 ) -> Path:
     """Take a subnet out of a supernet and write it as a model folder.
 
     Args:
         run: the folder of a run, or of a supernet.
         arch: best (of a search), largest, smallest, a published name, or JSON (a file or text).
-        search: the search that `best` refers to.
+        search: the search that best refers to; not needed if there is only one.
         output: the model folder; by default models/NAME inside the run.
     """
-    from vitnas import folder
     from vitnas import run as layout
-    from vitnas.errors import InputError
-    from vitnas.supernet import Supernet
 
     source = layout.supernet_folder(run)
+    chosen, name, how = _choose(run, arch, search)
+
+    from vitnas import folder
+    from vitnas.supernet import Supernet
+
     net = folder.load(source)
     if not isinstance(net, Supernet):
         raise InputError(f"{source} is no supernet")
-    chosen, how = _choose(net, run, arch, search)
-    name = search if arch == "best" else arch if arch in ("largest", "smallest") else "extracted"
+    if chosen is None:
+        if net.space is None:
+            raise InputError("this supernet has no search space; name the architecture itself")
+        chosen = net.space.largest if arch == "largest" else net.space.smallest
     target = output or run / layout.MODELS / name
+    provenance = {"supernet": layout.fingerprint(source), **how}
+    if _is_there(target, chosen, provenance["supernet"]):
+        say(f"{name} subnet is in {target} already")
+        return target
     record = folder.read_config(source)
     kept = {key: record[key] for key in ("data", "classes", "input") if key in record}
-    provenance = {"supernet": layout.fingerprint(source), **how}
     folder.save(net.extract(chosen), target, **kept, provenance=provenance, metrics={})
-    console().print(f"{name} subnet written to {target}", highlight=False)
+    say(f"{name} subnet written to {target}")
     return target
 
 
-def _choose(net: Supernet, run: Path, arch: str, search: str) -> tuple[Arch, dict[str, object]]:
+def _choose(run: Path, arch: str, search: str | None) -> tuple[Arch | None, str, dict[str, Any]]:
+    """Return the architecture (None: the space says), a name for the model, and how it came."""
     from vitnas import run as layout
     from vitnas.cli.search_verb import best
-    from vitnas.cli.target import read_arch
-    from vitnas.errors import InputError, unknown
     from vitnas.search.ledger import read
 
     if arch in ("largest", "smallest"):
-        if net.space is None:
-            raise InputError("this supernet has no search space; name the architecture itself")
-        return getattr(net.space, arch), {"chosen": arch}
+        return None, arch, {"chosen": arch}
     if arch != "best":
-        return read_arch(arch), {"chosen": "given"}
-    folder = run / layout.SEARCHES
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if search not in found:
-        raise (
-            unknown("search", search, found)
-            if found
-            else InputError(f"{run} has no search yet; run `vitnas search {run}`")
-        )
-    settings, records = read(folder / search)
+        found, name = read_arch(arch)
+        return found, name, {"chosen": "given"}
+    search = _the_search(run, search)
+    settings, records = read(run / layout.SEARCHES / search)
     records = [record for record in records if record.state == "complete"]
     if not records:
-        raise InputError(f"search {search} has no evaluated subnet yet")
+        raise InputError(f"search {search} in {run} has evaluated no subnet yet; repeat it")
     chosen = best(records)
-    return chosen.arch, {
-        "chosen": f"best of {len(records)} subnets by {settings.strategy} search",
-        "ranked_on": settings.evaluated_on,
-        "limits": [str(limit) for limit in settings.limits],
-        "trial": chosen.number,
-        "search_top1": chosen.score,
-    }
+    return (
+        chosen.arch,
+        search,
+        {
+            "chosen": f"best of {len(records)} subnets by {settings.strategy} search",
+            "ranked_on": settings.evaluated_on,
+            "limits": [str(limit) for limit in settings.limits],
+            "trial": chosen.number,
+            "search_top1": chosen.score,
+        },
+    )
+
+
+def _the_search(run: Path, name: str | None) -> str:
+    """Return the name of the search, which need not be given if there is only one."""
+    from vitnas import run as layout
+
+    folder = run / layout.SEARCHES
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not found:
+        raise InputError(f"{run} has no search yet; run `vitnas search {run}` first")
+    if name is None and len(found) > 1:
+        raise InputError(f"{run} has the searches {', '.join(found)}; name one with --search")
+    if name is not None and name not in found:
+        raise unknown("search", name, found)
+    return name or found[0]
+
+
+def _is_there(target: Path, arch: Arch, supernet: str) -> bool:
+    """Tell whether a folder holds this subnet of this supernet.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    from vitnas import folder
+
+    found = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if found <= {folder.WEIGHTS, folder.MODELING}:  # absent, or not written to its end
+        return False
+    record = folder.read_config(target) if folder.CONFIG in found else {}
+    origin = record.get("provenance", {})
+    same = record.get("arch") == arch.to_dict() and origin.get("supernet") == supernet
+    if not same or "training" in origin:
+        raise InputError(f"{target} holds something else; name another folder with --output")
+    return True

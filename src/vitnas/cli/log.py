@@ -1,37 +1,70 @@
-"""What the command line prints: log lines and tables through rich."""
+"""What the command line prints: results on standard output, progress and log on standard error."""
 
 from __future__ import annotations
 
 import logging
-from functools import cache
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 
-@cache
-def console() -> Console:
-    """Return the terminal that all verbs write to."""
-    return Console()
-
-
-def set_up() -> None:
-    """Send the package's log lines to the terminal, without decoration."""
-    handler = RichHandler(
-        console=console(), show_time=False, show_level=False, show_path=False, highlighter=None
-    )
-    logger = logging.getLogger("vitnas")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def say(text: str) -> None:
+    """Print a line as it is; the terminal wraps it if it must."""
+    Console().print(Text(text), soft_wrap=True)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
     """Print a table whose first `left` columns are text and the rest figures."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < left else "right")
+        made.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*row)
-    console().print(made)
+        made.add_row(*map(Text, row))
+    show(made)
+
+
+def show(made: Table) -> None:
+    """Print a table of rich's."""
+    Console().print(made)
+
+
+def title(text: str) -> None:
+    """Print the heading of a part of a longer command."""
+    Console().rule(text, align="left")
+
+
+@contextmanager
+def logging_to_terminal() -> Iterator[None]:
+    """Send the package's log lines to standard error, without decoration."""
+    logger = logging.getLogger("vitnas")
+    before = logger.level, logger.propagate
+    handler = _Lines()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+class _Lines(logging.Handler):
+    """Writes lines to the present standard error, which a progress bar keeps above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        sys.stderr.write(f"{self.format(record)}\n")

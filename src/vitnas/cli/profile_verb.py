@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vitnas import cost
-from vitnas.cli.log import table
+from vitnas.cli.log import say, table
 from vitnas.cli.target import read_target
+from vitnas.cli.usage import MaybeNumber, Sizes, read_sizes
 from vitnas.errors import InputError
 
 
-def profile(target: str, *, num_classes: int = 1000, img_size: tuple[int, ...] = (224,)) -> None:
+def profile(target: str, *, num_classes: MaybeNumber = None, img_size: Sizes = ()) -> None:
     """Print the parameters and MACs of an architecture or a saved model.
 
+    Figures of the originals, which count otherwise, are beside.
+
     Args:
-        target: a published name, an architecture as JSON (a file, or the text), or a model folder,
-            whose own classes and image size are then used.
-        num_classes: classes of the head.
-        img_size: one number, or height and width.
+        target: a published name, an architecture as JSON (a file, or the text), or a model folder.
+        num_classes: classes of the head; by default the model folder's, else 1000.
+        img_size: of the images; by default the model folder's, else 224.
     """
     arch, options = read_target(target)
-    if not options:
-        if len(img_size) not in (1, 2):
-            raise InputError(f"img_size is {img_size}; it is one number, or height and width")
-        pair = (img_size[0], img_size[-1])
-        options = {"num_classes": num_classes, "img_size": pair}
+    given: dict[str, Any] = {"num_classes": 1000, "img_size": 224, **options}
+    if num_classes is not None:
+        given["num_classes"] = num_classes
+    if img_size:
+        given["img_size"] = read_sizes(img_size)
     rows = [
-        ["params", "exact", f"{cost.params(arch, **options):,}"],
-        ["MACs", "exact, attention as the originals compute it", f"{cost.macs(arch, **options):,}"],
+        ["params", "exact", f"{cost.params(arch, **given):,}"],
+        ["MACs", "exact, attention as the originals compute it", f"{cost.macs(arch, **given):,}"],
         [
             "MACs",
             "exact, attention as computed here",
-            f"{cost.macs(arch, attention='factorised', **options):,}",
+            f"{cost.macs(arch, attention='factorised', **given):,}",
         ],
     ]
+    notes = []
     for name in cost.CONVENTIONS:
         try:
-            figure = f"{cost.convention(name, arch, **options):,.0f}"
+            figure = f"{cost.convention(name, arch, **given):,.0f}"
         except InputError as error:
-            figure = f"- ({error})"
+            figure = "–"
+            notes.append(str(error))
         rows.append(["complexity", f"as counted by {name}", figure])
     table(target, ["figure", "how", "value"], rows, left=2)
+    for note in notes:
+        say(f"–: {note}")

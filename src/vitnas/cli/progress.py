@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -11,8 +12,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-
-from vitnas.cli.log import console
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record
@@ -24,7 +23,9 @@ class SearchProgress:
     def __init__(self, trials: int | None) -> None:
         bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         shown = bar if trials else (MofNCompleteColumn(),)
-        self.progress = Progress(TextColumn("{task.description}"), *shown, console=console())
+        self.progress = Progress(
+            TextColumn("{task.description}"), *shown, console=Console(stderr=True)
+        )
         self.task = self.progress.add_task("searching", total=trials)
         self.best = float("-inf")
 

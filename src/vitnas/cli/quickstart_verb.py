@@ -5,20 +5,19 @@ from __future__ import annotations
 import platform
 import time
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from vitnas.cli.log import console
+from vitnas.cli.log import say, show, title
+from vitnas.cli.usage import Number, PositionalFolder
+from vitnas.errors import InputError
 
 LIMIT = "50k"
 
 
 def quickstart(
-    run: Annotated[Path, tyro.conf.Positional] = Path("quickstart"),
+    run: PositionalFolder = Path("quickstart"),
     *,
-    seed: int = 0,
-    trials: int = 100,
+    seed: Number = 0,
+    trials: Number = 100,
 ) -> Path:
     """Do the whole journey on scikit-learn's 8 x 8 digits: about two minutes on two cores.
 
@@ -34,12 +33,13 @@ def quickstart(
     from vitnas.cli import evaluate, extract, finetune, search, train
     from vitnas.report.run import report_run
 
-    start = time.perf_counter()
+    if trials < 1:
+        raise InputError(f"trials is {trials}; it must be at least 1")
+    start, resumed = time.perf_counter(), run.exists()
     seeded = (f"seed={seed}",)
-    _title("1/5 Train a supernet on the digits' train split")
-    if not train("digits", run, device="cpu", overrides=seeded).finished:
-        raise KeyboardInterrupt
-    _title(f"2/5 Search: the best subnet of at most {LIMIT} parameters, on the search split")
+    title("1/5 Train a supernet on the digits' train split")
+    train("digits", run, device="cpu", overrides=seeded)
+    title(f"2/5 Search: the best subnet of at most {LIMIT} parameters, on the search split")
     for strategy, options in (("random", ()), ("evolution", _evolution(trials))):
         search(
             run,
@@ -50,25 +50,22 @@ def quickstart(
             device="cpu",
             options=options,
         )
-    _title("3/5 Extract and fine-tune the smallest, the searched and the largest subnet")
+    title("3/5 Extract and fine-tune the smallest, the searched and the largest subnet")
     for name in ("smallest", "best", "largest"):
-        inherited = extract(run, arch=name, output=run / "models" / _NAMES[name])
+        folder = run / "models" / _NAMES[name]
+        inherited = extract(run, arch=name, search="evolution", output=folder)
         tuned = inherited.with_name(f"{inherited.name}-finetuned")
-        result = finetune(
-            inherited, tuned, recipe="digits-finetune", device="cpu", overrides=seeded
-        )
-        if not result.finished:
-            raise KeyboardInterrupt
-    _title("4/5 Evaluate once on the test split, which nothing was selected on")
+        finetune(inherited, tuned, recipe="digits-finetune", device="cpu", overrides=seeded)
+    title("4/5 Evaluate once on the test split, which nothing was selected on")
     for name in _NAMES.values():
         for folder in (run / "models" / name, run / "models" / f"{name}-finetuned"):
             evaluate(folder, device="cpu")
-    _title("5/5 Report")
-    seconds = time.perf_counter() - start
+    title("5/5 Report")
     machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    page = report_run(run, {"machine": machine, "time": f"{seconds:.0f} s in all"})
+    took = f"{time.perf_counter() - start:.0f} s {'since it was resumed' if resumed else 'in all'}"
+    page = report_run(run, {"machine": machine, "time": took})
     _compare(run)
-    console().print(f"report: {page}   ({seconds:.0f} s in all)", highlight=False)
+    say(f"report written to {page}, {took}")
     return page
 
 
@@ -86,13 +83,9 @@ def _evolution(trials: int) -> tuple[str, ...]:
     )
 
 
-def _title(text: str) -> None:
-    console().rule(text, align="left")
-
-
 def _compare(run: Path) -> None:
     from vitnas.report.contents import read_contents
     from vitnas.report.nets import nets
     from vitnas.report.tables import comparison_table
 
-    console().print(comparison_table([net.row for net in nets(read_contents(run))]))
+    show(comparison_table([net.row for net in nets(read_contents(run))]))

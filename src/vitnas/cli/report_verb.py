@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitnas.cli.log import console
+from vitnas.cli.log import say
 
 
 def report(run: Path) -> Path:
@@ -16,5 +16,5 @@ def report(run: Path) -> Path:
     from vitnas.report.run import report_run
 
     page = report_run(run)
-    console().print(f"report written to {page}", highlight=False)
+    say(f"report written to {page}")
     return page

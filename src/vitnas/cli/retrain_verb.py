@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
+from vitnas.cli.training import read_settings, train_model
+from vitnas.cli.usage import MaybeName, MaybeRoot, Name, Settings
 
 if TYPE_CHECKING:
     from vitnas.train.loop import TrainResult
@@ -15,23 +16,25 @@ def retrain(
     model: Path,
     output: Path,
     *,
-    data: str | None = None,
-    root: str | None = None,
-    recipe: str = "retrain",
-    device: str = "auto",
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="FIELD=VALUE")] = (),
+    data: MaybeName = None,
+    root: MaybeRoot = None,
+    recipe: Name = "retrain",
+    device: Name = "auto",
+    overrides: Settings = (),
 ) -> TrainResult:
-    """Train an extracted model's architecture from fresh weights; continues when stopped.
+    """Train an extracted model's architecture from scratch; the same command continues it.
 
     Args:
         model: the model folder whose architecture to train.
         output: the model folder to write; training state and metrics go there too.
-        data: a data set; by default the one that the model is for.
+        data: a data set; by default the recipe's, or the one that the model is for.
         root: where the data lies, for those that need it.
         recipe: a recipe's name or a YAML file.
         device: auto, cpu, cuda, cuda:1 or mps.
-        overrides: settings of the recipe, such as epochs=300.
-    """
-    from vitnas.cli.training import train_model
+        overrides: a setting of the recipe, such as epochs=300.
 
-    return train_model(model, output, data, root, recipe, device, overrides, inherit=False)
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
+    given = read_settings(overrides, data=data, root=root)
+    return train_model(model, output, recipe, device, given, inherit=False)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from vitnas.cli.log import table
+from vitnas.cli.log import say, table
+from vitnas.cli.usage import (
+    MaybeName,
+    MaybeNumber,
+    MaybeQuantity,
+    MaybeRoot,
+    Name,
+    Number,
+    Settings,
+)
+from vitnas.errors import InputError
 
 if TYPE_CHECKING:
-    from vitnas.arch import Value
     from vitnas.search.ledger import Record
     from vitnas.search.limits import Limit
     from vitnas.space import Space
@@ -20,20 +28,20 @@ if TYPE_CHECKING:
 def search(
     run: Path,
     *,
-    strategy: str = "evolution",
-    trials: int | None = None,
-    max_params: str | None = None,
-    min_params: str | None = None,
-    max_macs: str | None = None,
-    min_macs: str | None = None,
-    name: str | None = None,
-    data: str | None = None,
-    root: str | None = None,
-    images: int | None = None,
-    batch_size: int = 256,
-    seed: int = 0,
-    device: str = "auto",
-    options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="FIELD=VALUE")] = (),
+    strategy: Name = "evolution",
+    trials: MaybeNumber = None,
+    max_params: MaybeQuantity = None,
+    min_params: MaybeQuantity = None,
+    max_macs: MaybeQuantity = None,
+    min_macs: MaybeQuantity = None,
+    name: MaybeName = None,
+    data: MaybeName = None,
+    root: MaybeRoot = None,
+    images: MaybeNumber = None,
+    batch_size: Number = 256,
+    seed: Number = 0,
+    device: Name = "auto",
+    options: Settings = (),
 ) -> list[Record]:
     """Search a trained supernet; the same command continues a search that was stopped or killed.
 
@@ -54,9 +62,18 @@ def search(
         batch_size: images evaluated together.
         seed: of the search.
         device: auto, cpu, cuda, cuda:1 or mps.
-        options: settings of the strategy, such as population=20 or generations=5.
+        options: a setting of the strategy, such as population=20 or generations=5.
     """
+    # Torch takes seconds to load, so names and numbers are looked at before.
     from vitnas import run as layout
+    from vitnas.search.limits import check_possible
+    from vitnas.search.searcher import read_options
+    from vitnas.train.reading import parse_override
+
+    given = read_options(strategy, dict(map(parse_override, options)))
+    limits = _limits(max_params, min_params, max_macs, min_macs)
+    source = layout.supernet_folder(run)
+
     from vitnas.cli.progress import SearchProgress
     from vitnas.cost import macs, params
     from vitnas.data.cache import eval_cache
@@ -65,35 +82,33 @@ def search(
     from vitnas.search.study import search as run_search
     from vitnas.supernet import Supernet
     from vitnas.train.devices import resolve_device
-    from vitnas.train.reading import parse_override
 
-    source = layout.supernet_folder(run)
+    target = resolve_device(device)
     record = read_config(source)
     net = load(source)
     if not isinstance(net, Supernet) or net.space is None:
-        from vitnas.errors import InputError
-
         raise InputError(f"{source} is no supernet with a search space")
+    config = net.config.to_dict()
+    costs = {"params": partial(params, **config), "macs": partial(macs, **config)}
+    check_possible(net.space, limits, costs)  # before images are decoded, which can take minutes
     opened = layout.open_model_data(record, data, root)
     layout.check_classes(record, opened)
     split = eval_cache(opened.search, layout.model_input(record, opened), folder=run / "cache")
     if images is not None:
         split = split.subset(images, seed)
-    target = resolve_device(device)
 
     def score(arch: Any) -> dict[str, float]:
         (found,) = evaluate_subnets(net, [arch], split, batch_size=batch_size, device=target)
         return {"score": found.top1, "top5": found.top5, "loss": found.loss}
 
-    config = net.config.to_dict()
     with SearchProgress(trials) as shown:
         records = run_search(
             net.space,
             score,
             strategy=strategy,
-            options=dict(map(parse_override, options)),
-            limits=_limits(max_params, min_params, max_macs, min_macs),
-            costs={"params": partial(params, **config), "macs": partial(macs, **config)},
+            options=given,
+            limits=limits,
+            costs=costs,
             trials=trials,
             seed=seed,
             folder=run / layout.SEARCHES / (name or strategy),
@@ -101,7 +116,7 @@ def search(
             f"{layout.fingerprint(source)}",
             on_trial=shown,
         )
-    title = f"{strategy} search, {len(records)} subnets, top-1 on {len(split)} search images"
+    title = f"{name or strategy}: {len(records)} subnets, top-1 on {len(split)} search images"
     _show(records, net.space, title)
     return records
 
@@ -135,7 +150,13 @@ def _limits(
 
 
 def _show(records: list[Record], space: Space, title: str) -> None:
-    searched = [choice.name for choice in space.choices if choice.varies or len(choice.values) > 1]
+    """Print the best subnets, and the very best with all its genes."""
+    from vitnas.report.figures.style import quantity
+    from vitnas.search.summary import summary
+
+    if not records:
+        say(f"{title}; there is none")
+        return
     top = sorted(records, key=_order)[:5]
     rows = [
         [
@@ -143,13 +164,11 @@ def _show(records: list[Record], space: Space, title: str) -> None:
             f"{record.score:.2f}",
             f"{record.metrics['loss']:.4f}",
             f"{record.metrics['params']:,.0f}",
-            f"{record.metrics['macs'] / 1e6:,.1f} M",
-            " ".join(f"{gene}={_values(record.arch[gene])}" for gene in searched),
+            quantity(record.metrics["macs"]),
+            *(f"{value:.4g}" for value in summary(space, record.arch).values()),
         ]
         for record in top
     ]
-    table(title, ["trial", "top-1", "loss", "params", "MACs", "architecture"], rows)
-
-
-def _values(value: Value) -> str:
-    return ",".join(map(_values, value)) if isinstance(value, tuple) else str(value)
+    genes = [re.sub("^(mean|total)_", r"\1\n", name) for name in summary(space, top[0].arch)]
+    table(title, ["trial", "top-1", "loss", "params", "MACs", *genes], rows, left=0)
+    say(f"best: {top[0].arch.to_json()}")

@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-import tyro
-
-from vitnas import cost
-from vitnas.cli.log import table
+from vitnas.cli.log import say, table
+from vitnas.cli.usage import Number, PositionalName, Sizes, read_sizes
+from vitnas.cost import macs, params
+from vitnas.report.figures.style import quantity
 from vitnas.space import Space
 from vitnas.spaces import SPACES, space
 
 
-def spaces(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
-    """List the search spaces, or show one.
-
-    Parameters and MACs are for 1000 classes and 224 px, or the smallest image that fits.
+def spaces(
+    name: PositionalName = None,
+    *,
+    num_classes: Number = 1000,
+    img_size: Sizes = (224,),
+) -> None:
+    """List the search spaces with their smallest and largest subnet, or show one.
 
     Args:
         name: the name of a search space, or a YAML file.
+        num_classes: classes of the head.
+        img_size: of the images, which parameters and MACs depend on.
     """
+    options = {"num_classes": num_classes, "img_size": read_sizes(img_size)}
+    columns = ["architectures", "params", "MACs"]
     if name is None:
-        rows = [[key, *_summary(make())] for key, make in SPACES.items()]
-        table("Search spaces", ["name", "architectures", "params", "MACs"], rows)
+        rows = [[key, *_summary(make(), options)] for key, make in SPACES.items()]
+        table("Search spaces", ["name", *columns], rows)
         return
     found = space(name)
+    levels = {"block": "layer"}
     choices = [
-        [
-            choice.name,
-            {"block": "layer", "net": "net"}.get(choice.level, choice.level),
-            _list(choice.values),
-        ]
+        [choice.name, levels.get(choice.level, choice.level), ", ".join(map(str, choice.values))]
         for choice in found.choices
     ]
     table(found.name or name, ["gene", "one a", "values"], choices, left=3)
-    table("", ["architectures", "params", "MACs"], [_summary(found)], left=0)
+    say("")
+    table("", columns, [_summary(found, options)], left=0)
 
 
-def _summary(found: Space) -> list[str]:
-    low, high = found.smallest, found.largest
-    params = [cost.params(arch) / 1e6 for arch in (low, high)]
-    macs = [cost.macs(arch) / 1e9 for arch in (low, high)]
+def _summary(found: Space, options: dict[str, Any]) -> list[str]:
     size = found.size()
-    return [
-        f"{size:,}" if size < 1e9 else f"{size:.2e}",
-        f"{params[0]:.2f} M to {params[1]:.2f} M",
-        f"{macs[0]:.2f} G to {macs[1]:.2f} G",
-    ]
-
-
-def _list(values: tuple[object, ...]) -> str:
-    return ", ".join(map(str, values))
+    ends = found.smallest, found.largest
+    ranges = [[quantity(count(arch, **options)) for arch in ends] for count in (params, macs)]
+    return [f"{size:,}" if size < 1e9 else f"{size:.2e}", *map(" to ".join, ranges)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
-from vitnas.cli.log import console
+from vitnas.cli.training import read_settings, train_and_save
+from vitnas.cli.usage import MaybeName, MaybeRoot, Name, Settings
+from vitnas.errors import InputError
 
 if TYPE_CHECKING:
     from vitnas.train.loop import TrainResult
@@ -17,13 +17,15 @@ def train(
     recipe: str,
     run: Path,
     *,
-    data: str | None = None,
-    root: str | None = None,
-    space: str | None = None,
-    device: str = "auto",
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="FIELD=VALUE")] = (),
+    data: MaybeName = None,
+    root: MaybeRoot = None,
+    space: MaybeName = None,
+    device: Name = "auto",
+    overrides: Settings = (),
 ) -> TrainResult:
     """Train a supernet; the same command continues a run that was stopped or killed.
+
+    Ctrl-C writes a checkpoint after the step under way.
 
     Args:
         recipe: a recipe's name (autoformer-tiny, digits, ...) or a YAML file.
@@ -32,22 +34,24 @@ def train(
         root: where the data lies, for those that need it.
         space: a search space's name or YAML file, instead of the recipe's.
         device: auto, cpu, cuda, cuda:1 or mps.
-        overrides: settings of the recipe, such as epochs=30 or optim.base_lr=1e-3.
-    """
-    import torch
+        overrides: a setting of the recipe, such as epochs=30 or optim.base_lr=1e-3.
 
-    from vitnas import files, folder
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
+    # Torch takes seconds to load, so names and data are looked at before.
     from vitnas import run as layout
     from vitnas.data.sources import open_data
-    from vitnas.errors import InputError
-    from vitnas.supernet import Supernet
-    from vitnas.train.loop import train as run_training
-    from vitnas.train.prepare import recipe_input, recipe_space
-    from vitnas.train.reading import dump_recipe, load_recipe, parse_override
+    from vitnas.train.reading import dump_recipe, load_recipe, recipe_space
 
-    given = dict(map(parse_override, overrides))
-    named = {"data": data, "root": root, "space": space}
-    settings = load_recipe(recipe, **given, **{k: v for k, v in named.items() if v is not None})
+    given = read_settings(overrides, data=data, root=root, space=space)
+    settings = load_recipe(recipe, **given)
+    searched = recipe_space(settings)
+    if fixed := sorted(_FIXED & settings.model.keys()):
+        raise InputError(
+            f"model.{fixed[0]} can't be set: it follows from the data, the space, and the "
+            "recipe's img_size, input and drop_path"
+        )
     if settings.data is None:
         raise InputError(f"recipe {recipe} names no data: give --data, for example --data digits")
     images = open_data(
@@ -56,28 +60,37 @@ def train(
         seed=settings.seed,
         root=settings.root,
     )
+    layout.check_output(run, run / layout.SUPERNET)
+
+    import torch
+
+    from vitnas.supernet import Supernet
+    from vitnas.train.prepare import recipe_input
+
     input = recipe_input(settings, images)
     torch.manual_seed(settings.seed)
     net = Supernet(
-        recipe_space(settings),
+        searched,
         len(images.classes),
         input.img_size,
         in_chans=input.channels,
         drop_path_rate=settings.drop_path,
         **settings.model,
     )
-    result = run_training(net, settings, images, run, device=device)
-    if result.finished:
-        files.write(run / layout.CONFIG, dump_recipe(settings))
-        trained = net if result.ema is None else result.ema
-        folder.save(
-            trained,
-            run / layout.SUPERNET,
-            **layout.model_info(images, input, settings.root),
-            metrics={"search": result.metrics},
-            provenance={"recipe": settings.to_dict(), "steps": result.step},
-        )
-        console().print(f"supernet written to {run / layout.SUPERNET}", highlight=False)
-    else:
-        console().print("stopped; the same command goes on from here", highlight=False)
-    return result
+    return train_and_save(
+        net,
+        settings,
+        images,
+        device=device,
+        folder=run,
+        target=run / layout.SUPERNET,
+        what="supernet",
+        provenance={},
+        beside={run / layout.CONFIG: dump_recipe(settings)},
+    )
+
+
+_FIXED = {
+    *("space", "largest", "static"),
+    *("num_classes", "img_size", "in_chans", "drop_path_rate", "drop_path_depth"),
+}

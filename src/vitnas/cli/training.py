@@ -1,91 +1,169 @@
-"""What fine-tuning and retraining share: a static model, trained and saved again."""
+"""What training a supernet, fine-tuning and retraining share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitnas.cli.log import console
+from vitnas.cli.log import say
+from vitnas.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from vitnas.data.sources import Data
     from vitnas.data.transforms import Input
     from vitnas.train.loop import TrainResult
     from vitnas.train.recipe import TrainRecipe
 
 
+def train_and_save(
+    model: nn.Module,
+    settings: TrainRecipe,
+    data: Data,
+    *,
+    device: str,
+    folder: Path,
+    target: Path,
+    what: str,
+    provenance: Mapping[str, Any],
+    beside: Mapping[Path, str] | None = None,
+) -> TrainResult:
+    """Train a model in `folder`, then write it to `target`, and before it the texts `beside`.
+
+    A training that was finished before leaves everything as it is.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; the same call continues.
+        InputError: recipe, data, model, device and folder don't fit together.
+    """
+    from vitnas import files
+    from vitnas import folder as model_folder
+    from vitnas import run as layout
+    from vitnas.train.loop import train
+    from vitnas.train.prepare import recipe_input
+
+    result = train(model, settings, data, folder, device=device)
+    if not result.finished:
+        raise KeyboardInterrupt
+    if not _is_first_process():
+        return result
+    if result.loss is None and (target / model_folder.CONFIG).is_file():
+        say(f"{what} {target} is trained already; nothing to do")
+        return result
+    for path, text in (beside or {}).items():
+        files.write(path, text)
+    model_folder.save(
+        model if result.ema is None else result.ema,
+        target,
+        **layout.model_info(data, recipe_input(settings, data), settings.root),
+        metrics={"search": result.metrics},
+        provenance={**provenance, "recipe": settings.to_dict(), "steps": result.step},
+    )
+    say(f"{what} written to {target}")
+    return result
+
+
+def read_settings(overrides: tuple[str, ...], **flags: Any) -> dict[str, Any]:
+    """Return what `--set FIELD=VALUE` and the flags that stand for fields of a recipe say.
+
+    Raises:
+        InputError: a field is malformed, or given both ways.
+    """
+    from vitnas.train.reading import parse_override
+
+    given = dict(map(parse_override, overrides))
+    named = {name: value for name, value in flags.items() if value is not None}
+    if twice := sorted(given.keys() & named.keys()):
+        raise InputError(f"{twice[0]} is given twice, by --{twice[0]} and by --set {twice[0]}=...")
+    return given | named
+
+
 def train_model(
     source: Path,
     output: Path,
-    data: str | None,
-    root: str | None,
     recipe: str,
     device: str,
-    overrides: tuple[str, ...],
+    given: dict[str, Any],
     *,
     inherit: bool,
 ) -> TrainResult:
     """Train a saved static model from its weights, or its architecture from fresh ones.
 
     Raises:
+        KeyboardInterrupt: the user stopped it; the same call continues.
         InputError: the folder holds no static model, or recipe and data don't fit it.
     """
-    import torch
-
-    from vitnas import folder
     from vitnas import run as layout
-    from vitnas.errors import InputError
-    from vitnas.supernet import Supernet, build
-    from vitnas.train.loop import train
-    from vitnas.train.reading import load_recipe, parse_override
+    from vitnas.train.reading import load_recipe
 
     if source.resolve() == output.resolve():
         raise InputError(f"{output} is the model to start from; name another output folder")
-    record = folder.read_config(source)
-    model = folder.load(source)
-    if isinstance(model, Supernet):
+    settings = load_recipe(recipe, **given)
+    if settings.space is not None or settings.model:
+        raise InputError(
+            f"recipe {recipe} has a space or model options; {source} says what to train"
+        )
+    record = layout.model_record(source)
+    if record.get("kind") == "supernet":
         raise InputError(f"{source} is a supernet; extract a subnet first: `vitnas extract`")
-    settings = load_recipe(recipe, **dict(map(parse_override, overrides)))
-    images = layout.open_model_data(record, data or settings.data, root or settings.root)
+    layout.check_output(output, output)
+    images, root = _open(record, settings, given)
+
+    import torch
+
+    from vitnas import folder
+
     settings = replace(
         settings,
         data=images.name,
-        root=root or settings.root,
+        root=root,
         search_fraction=images.search_fraction,
+        input=_input(settings, record, images),
+        img_size=None,
     )
-    input = _input(settings, record, images)
-    settings = replace(settings, input=input, img_size=None)
     torch.manual_seed(settings.seed)
-    sized = _resized(model, images, input, settings.drop_path)
-    if not inherit:
-        from vitnas.arch import Arch
+    model = _sized(folder.load(source), record, settings, images)
+    how = "fine-tuned" if inherit else "retrained from scratch"
+    return train_and_save(
+        model if inherit else _fresh(model),
+        settings,
+        images,
+        device=device,
+        folder=output,
+        target=output,
+        what=f"{how} model",
+        provenance={
+            **record.get("provenance", {}),
+            "training": how,
+            "from": layout.fingerprint(source),
+        },
+    )
 
-        options: dict[str, Any] = sized.vitnas_config["options"]
-        sized = build(Arch.from_dict(record["arch"]), **options)
-    result = train(sized, settings, images, output, device=device)
-    if result.finished:
-        trained = sized if result.ema is None else result.ema
-        how = "fine-tuned" if inherit else "retrained from scratch"
-        folder.save(
-            trained,
-            output,
-            **layout.model_info(images, input, settings.root),
-            metrics={"search": result.metrics},
-            provenance={
-                **record.get("provenance", {}),
-                "training": how,
-                "from": layout.fingerprint(source),
-                "recipe": settings.to_dict(),
-            },
+
+def _open(
+    record: Mapping[str, Any], settings: TrainRecipe, given: Mapping[str, Any]
+) -> tuple[Data, str | None]:
+    """Return the data and where it lies. The model's own keeps the splits that it was made with."""
+    from vitnas import run as layout
+
+    fraction = settings.search_fraction
+    images = layout.open_model_data(
+        record, settings.data, settings.root, search_fraction=fraction, seed=settings.seed
+    )
+    if "search_fraction" in given and images.search_fraction != fraction:
+        raise InputError(
+            f"search_fraction is {fraction}, but the model was selected with "
+            f"{images.search_fraction} of {images.name} held out; leave it out to keep this split"
         )
-        console().print(f"{how} model written to {output}", highlight=False)
-    else:
-        console().print("stopped; the same command goes on from here", highlight=False)
-    return result
+    known = record.get("data") or {}
+    own = known.get("name") == images.name
+    return images, settings.root or (known.get("root") if own else None)
 
 
-def _input(settings: TrainRecipe, record: dict[str, Any], data: Data) -> Input:
+def _input(settings: TrainRecipe, record: Mapping[str, Any], data: Data) -> Input:
     """Return the recipe's input, else the model's own at the recipe's image size."""
     from vitnas import run as layout
 
@@ -98,11 +176,37 @@ def _input(settings: TrainRecipe, record: dict[str, Any], data: Data) -> Input:
     return replace(own, img_size=(size, size) if isinstance(size, int) else size)
 
 
-def _resized(model: Any, data: Data, input: Input, drop_path: float) -> Any:
-    from vitnas.errors import InputError
+def _sized(model: nn.Module, record: Mapping[str, Any], settings: TrainRecipe, data: Data) -> Any:
+    """Return the model for the classes and the image size of the training."""
     from vitnas.resize import resize
 
-    channels = model.vitnas_config["options"]["in_chans"]
+    input = settings.input
+    assert input is not None
+    channels = record["options"]["in_chans"]
     if channels != input.channels:
         raise InputError(f"the model takes {channels} channels, the input has {input.channels}")
-    return resize(model, len(data.classes), input.img_size, drop_path_rate=drop_path)
+    classes = record.get("classes")
+    return resize(
+        model,
+        len(data.classes),
+        input.img_size,
+        drop_path_rate=settings.drop_path,
+        new_head=classes is not None and list(classes) != list(data.classes),
+    )
+
+
+def _fresh(model: Any) -> nn.Module:
+    """Return the same architecture with fresh weights."""
+    from vitnas.arch import Arch
+    from vitnas.supernet import build
+
+    made = model.vitnas_config
+    return build(Arch.from_dict(made["arch"]), **made["options"])
+
+
+def _is_first_process() -> bool:
+    """Tell whether this is the process that writes, of those that torchrun or SLURM started."""
+    from torch import distributed
+
+    started = distributed.is_available() and distributed.is_initialized()
+    return not started or distributed.get_rank() == 0

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -38,11 +37,16 @@ def read(path: str | Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what can't be read is refused
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(_refusal(path)) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged, or no checkpoint of torch or safetensors") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged or hostile files raise almost anything
+        pickled = isinstance(error, pickle.UnpicklingError)
+        raise InputError(_refusal(path) if pickled else _damaged(path)) from error
     return _state(found, path)
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged, or no checkpoint of torch or safetensors"
 
 
 def _refusal(path: Path) -> str:
@@ -51,7 +55,7 @@ def _refusal(path: Path) -> str:
     except Exception:  # the file's content is hostile or broken; which of the two is all the same
         names = []
     if not names:
-        return f"{path} is damaged, or no checkpoint of torch or safetensors"
+        return _damaged(path)
     return (
         f"{path} holds Python objects that could run code ({', '.join(sorted(names))}); vitnas "
         "loads tensors only: save the state dict alone"
@@ -59,16 +63,16 @@ def _refusal(path: Path) -> str:
 
 
 def _state(found: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(found, Mapping):
-        inner = next((found[w] for w in _WRAPPERS if isinstance(found.get(w), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
+    for _ in range(len(_WRAPPERS)):
+        if isinstance(found, Mapping):
+            inner = (found[name] for name in _WRAPPERS if isinstance(found.get(name), Mapping))
+            found = next(inner, found)
     if not isinstance(found, Mapping) or not found:
         raise InputError(f"{path} holds no state dict, but a {type(found).__name__}")
     wrong = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
     if wrong:
         raise InputError(f"{path} holds no state dict: {', '.join(wrong[:3])} are no tensors")
-    if all(name.startswith("module.") for name in found):
-        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    return dict(found)
+    state = {str(name): tensor for name, tensor in found.items()}
+    if all(name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state

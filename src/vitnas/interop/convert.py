@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.folder import save
 from vitnas.interop import checkpoint
+from vitnas.space import Space
 
 SOURCES = {"cream": "vitnas.interop.cream"}
 
@@ -21,27 +25,50 @@ def convert(
     source: str = "cream",
     *,
     arch: Arch | None = None,
+    space: Space | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """Read a checkpoint of another system and write it as a model folder; return the folder.
 
+    The folder appears when it is complete, or not at all.
+
     Args:
         path: the checkpoint (.pth, .pt or .safetensors).
-        folder: where to write.
+        folder: where to write; it must not exist, or be empty.
         source: the system that it comes from, one of `SOURCES`.
         arch: take this subnet out; by default the whole supernet is kept.
+        space: what the supernet can be searched for; without one it runs all that fit inside.
         config: the original constructor's arguments; by default read off the tensors' shapes.
 
     Raises:
-        InputError: the source is unknown, the file can't be read or is none of that source's.
+        InputError: the source is unknown, the file can't be read or is none of that source's, the
+            architecture or the space doesn't fit it, or the folder can't be written.
     """
     if source not in SOURCES:
         raise unknown("checkpoint source", source, SOURCES)
-    if Path(folder).is_dir() and any(Path(folder).iterdir()):
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; name a new folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"can't write {folder}: it is a file; name a new folder")
     module = import_module(SOURCES[source])
     state = checkpoint.read(path)
     given = dict(config) if config is not None else module.infer_config(state)
-    net = module.load(state, given)
+    net = module.load(state, given, space)
     provenance = {"source": source, "file": Path(path).name, "config": given}
-    return save(net if arch is None else net.extract(arch), folder, provenance=provenance)
+    with _whole(folder) as unfinished:
+        save(net if arch is None else net.extract(arch), unfinished, provenance=provenance)
+    return folder
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Give a folder beside the named one to write to, which takes its name in the end."""
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(folder)
+    except OSError as error:
+        raise InputError(f"can't write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -33,21 +33,6 @@ def recipe_input(recipe: TrainRecipe, data: Data) -> Input:
     return recipe.input or default_input(data, recipe.img_size)
 
 
-def recipe_space(recipe: TrainRecipe) -> Space:
-    """Return the search space that a recipe names or describes.
-
-    Raises:
-        InputError: it has none, or there is no such space.
-    """
-    from vitnas.spaces import read, space, spaces
-
-    if recipe.space is None:
-        raise InputError(f"the recipe has no space; known names: {', '.join(spaces())}")
-    if isinstance(recipe.space, str):
-        return space(recipe.space)
-    return read(recipe.space, source="space of the recipe")
-
-
 def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:
     """Return the loader of this process; a step takes `accumulate` of its batches.
 

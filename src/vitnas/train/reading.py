@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import yaml
 
 from vitnas.errors import InputError, unknown
 from vitnas.train.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from vitnas.space import Space
 
 
 def recipes() -> tuple[str, ...]:
@@ -60,6 +63,21 @@ def recipe_from_dict(record: Mapping[str, Any], source: str = "recipe") -> Train
         raise InputError(f"{source}: {'; '.join(_mistakes(error.errors()))}") from error
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def recipe_space(recipe: TrainRecipe) -> Space:
+    """Return the search space that a recipe names or describes.
+
+    Raises:
+        InputError: it has none, or there is no such space.
+    """
+    from vitnas.spaces import read, space, spaces
+
+    if recipe.space is None:
+        raise InputError(f"the recipe has no space; known names: {', '.join(spaces())}")
+    if isinstance(recipe.space, str):
+        return space(recipe.space)
+    return read(recipe.space, source="space of the recipe")
 
 
 def dump_recipe(recipe: TrainRecipe) -> str:

@@ -1,0 +1,111 @@
+"""From the words of a command line to the call of a verb, through tyro."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, get_type_hints
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import UseAppendAction, arg
+
+from vitnas.errors import InputError
+
+
+def _optional(metavar: str) -> Any:
+    """Name the value; the help text says what happens without, instead of "(default: None)"."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
+Name: TypeAlias = Annotated[str, arg(metavar="NAME")]
+Number: TypeAlias = Annotated[int, arg(metavar="N")]
+MaybeName: TypeAlias = Annotated[str | None, _optional("NAME")]
+MaybeNumber: TypeAlias = Annotated[int | None, _optional("N")]
+MaybeQuantity: TypeAlias = Annotated[str | None, _optional("N")]
+MaybeRoot: TypeAlias = Annotated[str | None, _optional("FOLDER")]
+MaybeFolder: TypeAlias = Annotated[Path | None, _optional("FOLDER")]
+MaybeFile: TypeAlias = Annotated[Path | None, _optional("FILE")]
+PositionalName: TypeAlias = Annotated[str | None, tyro.conf.Positional, _optional("[NAME]")]
+PositionalFolder: TypeAlias = Annotated[Path, tyro.conf.Positional, arg(metavar="[FOLDER]")]
+Sizes: TypeAlias = Annotated[tuple[int, ...], _optional("HEIGHT [WIDTH]")]
+Settings: TypeAlias = Annotated[
+    tuple[str, ...],
+    UseAppendAction,
+    arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="(repeatable)"),
+]
+
+
+def read_sizes(sizes: tuple[int, ...]) -> tuple[int, int]:
+    """Return height and width from one number, which is both, or two.
+
+    Raises:
+        InputError: there are none, or more.
+    """
+    if len(sizes) not in (1, 2):
+        raise InputError(f"--img-size is {len(sizes)} numbers; it is one, or height and width")
+    return sizes[0], sizes[-1]
+
+
+_CONFIG = (
+    tyro.conf.PositionalRequiredArgs,
+    tyro.conf.PositionalMetavarFromFieldName,
+    tyro.conf.FlagConversionOff,
+    tyro.conf.DisallowNone,
+)
+
+
+def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> Callable[[], Any] | None:
+    """Return the call that the words ask for; None if they asked for help, which is then shown.
+
+    Raises:
+        InputError: the words don't fit the verb, in one line.
+    """
+    shown, refused = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(refused):
+            call: Callable[[], Any] = tyro.cli(_caller(verb), prog=prog, args=args, config=_CONFIG)
+    except SystemExit as stop:
+        if stop.code:
+            raise InputError(f"{_one_line(refused.getvalue())}; see `{prog} --help`") from None
+        # Through rich, because tyro does not wrap the text above its boxes.
+        lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+        Console().print(Text.from_ansi("\n".join(lines).rstrip()))
+        return None
+    return call
+
+
+def _caller(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """Return a function with the verb's arguments that returns the call instead of doing it.
+
+    It has no annotation of the result: tyro resolves all, and that one would bring torch.
+    """
+
+    def caller(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        return partial(verb, *args, **kwargs)
+
+    signature = inspect.signature(verb)
+    caller.__signature__ = signature.replace(return_annotation=signature.empty)  # type: ignore[attr-defined]
+    caller.__annotations__ = {n: t for n, t in verb.__annotations__.items() if n != "return"}
+    caller.__annotations__ = get_type_hints(caller, verb.__globals__, include_extras=True)
+    # tyro would keep the line breaks inside the text of an argument
+    caller.__doc__ = re.sub(r"\n {8,}", " ", inspect.getdoc(verb) or "")
+    return caller
+
+
+def _one_line(box: str) -> str:
+    """Return what tyro says in a box, without its title, its details and its own hint at --help."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", box)
+    lines = [line.strip(" │╭╮╰╯") for line in plain.splitlines()[1:]]
+    parts = re.split(r"^[─-]{4,}$", "\n".join(lines), flags=re.MULTILINE)
+    said = [" ".join(part.partition("Got errors:")[0].split()).rstrip(".") for part in parts]
+    return "; ".join(part[:1].lower() + part[1:] for part in said if not _ASIDE.match(part))
+
+
+_ASIDE = re.compile(r"$|For full helptext|Argument helptext")
