@@ -67,6 +67,10 @@ def load(folder: str | Path) -> nn.Module:
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InputError(f"{folder}: weights don't fit the config: {'; '.join(faults[:5])}{more}")
+    if isinstance(model, Supernet):
+        model.input = record.get("input")
+    elif "input" in record:
+        model.vitnas_config["input"] = record["input"]  # type: ignore[index, operator]
     model.to(next(iter(state.values())).dtype)
     model.load_state_dict(state)
     return model.eval()
@@ -139,6 +143,7 @@ def _describe(model: nn.Module) -> dict[str, Any]:
             "options": model.config.to_dict(),
             "space": model.space.to_dict() if model.space else None,
             "sharing": model.sharing.to_json(),
+            **({"input": model.input} if model.input else {}),
         }
     record = getattr(model, "vitnas_config", None)
     if not isinstance(record, dict):

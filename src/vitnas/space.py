@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -167,7 +168,7 @@ class Space:
         single value draw nothing. With the genes in the order depth, mlp_ratio, num_heads,
         embed_dim this consumes the generator exactly as the official sampler does.
         """
-        rng = random.Random(seed) if isinstance(seed, int) else seed
+        rng = seed if isinstance(seed, random.Random) else random.Random(_seed(seed))
         return self.build(lambda choice, at: _draw(choice, at, rng))
 
     def tied(self) -> Iterator[Arch]:
@@ -221,6 +222,8 @@ class Space:
         Raises:
             InputError: it isn't; the message lists every offending gene.
         """
+        if not isinstance(arch, Arch):
+            raise InputError(f"{arch!r} is no architecture; make one with vitnas.Arch or a space")
         faults = list(self._faults(arch))
         if faults:
             where = f" space {self.name}" if self.name else " space"
@@ -343,6 +346,13 @@ def _tied_pick(index: dict[str, int], choice: Choice, at: Position) -> Scalar:
     if choice.name == "depth":
         return max(values)  # type: ignore[no-any-return]
     return values[min(index[choice.name], len(values) - 1)]  # type: ignore[no-any-return]
+
+
+def _seed(seed: Any) -> int:
+    try:
+        return operator.index(seed)
+    except TypeError as error:
+        raise InputError(f"seed is {seed!r}; it must be a whole number") from error
 
 
 def _draw(choice: Choice, at: Position, rng: random.Random) -> Scalar:

@@ -69,6 +69,8 @@ class Supernet(Elastic):
             self.set_submodule(unit.path, elastic)
         self.space = space
         self.largest = top
+        self.input: dict[str, Any] | None = None
+        """How images are prepared for pretrained weights; travels with extracted models."""
 
     @property
     def config(self) -> Any:
@@ -126,6 +128,8 @@ class Supernet(Elastic):
         first = next(iter(state.values()))
         model.to(device=first.device, dtype=first.dtype)
         model.load_state_dict(state, strict=True)
+        if self.input is not None:
+            model.vitnas_config["input"] = self.input  # type: ignore[index, operator]
         return model.train(self.training)
 
     @classmethod

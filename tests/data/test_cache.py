@@ -177,7 +177,7 @@ def test_a_full_disk_is_one_line(pets: Data) -> None:
         cache._save(Path("/dev/full"), tuple(batch.shape), iter([batch]))
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(0, 5), st.data())
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.integers(0, 5), st.data())
 def test_subsets_are_stratified(counts: list[int], seed: int, draw: st.DataObject) -> None:
     labels = torch.tensor([c for c, n in enumerate(counts) for _ in range(n)], dtype=torch.int64)
     if not len(labels):

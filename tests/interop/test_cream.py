@@ -397,3 +397,18 @@ def test_only_autoformer_supernets_are_dumped() -> None:
     for net in (model, vit, nn.Linear(1, 1)):
         with pytest.raises(InputError, match="the official format holds AutoFormer supernets only"):
             cream.dump(net)
+
+
+def test_the_official_yaml_is_a_config() -> None:
+    recorded = case("autoformer_gp_rel_cqkv_abs_h3")
+    names = ("MLP_RATIO", "NUM_HEADS", "EMBED_DIM", "DEPTH")
+    sizes = {name: recorded.config[name.lower()] for name in names}
+    whole = {"SUPERNET": sizes, "SEARCH_SPACE": {}}
+    rest = {"img_size": 32, "patch_size": 8, "num_classes": 10}
+    with pytest.raises(InputError, match="wrong shape"):
+        cream.load(recorded.weights, whole)
+    sizes |= rest
+    net, direct = cream.load(recorded.weights, whole), net_of("autoformer_gp_rel_cqkv_abs_h3")
+    arch = cream.arch(recorded.subnets[1])
+    images = recorded.tensors["input"]
+    assert torch.equal(net.eval()(images, arch), direct(images, arch))

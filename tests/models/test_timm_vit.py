@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 import vitnas
 from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.folder import read_config
 from vitnas.models.timm_vit import around, describe, from_timm
+from vitnas.resize import resize
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 from vitnas.testing import maps, models
@@ -265,3 +268,20 @@ def test_dynamic_image_sizes_are_fixed_to_the_models_own(monkeypatch: pytest.Mon
     with torch.no_grad():
         images = images_of(net)
         assert torch.equal(net(images, net.largest), model(images))
+
+
+def test_the_input_of_pretrained_weights_travels(tmp_path: Path) -> None:
+    """Timm's augreg ViTs are normalised by 0.5, not by ImageNet's statistics."""
+    net = from_timm("vit_tiny_patch16_224", **SMALL)
+    assert net.space is not None
+    vitnas.save(net.extract(net.space.smallest), tmp_path / "subnet")
+    vitnas.save(net, tmp_path / "net")
+    loaded = vitnas.load(tmp_path / "net")
+    assert isinstance(loaded, Supernet)
+    vitnas.save(resize(loaded, img_size=48), tmp_path / "resized")
+    vitnas.save(resize(vitnas.load(tmp_path / "subnet"), img_size=48), tmp_path / "small")
+    for name, size in (("subnet", 32), ("net", 32), ("resized", 48), ("small", 48)):
+        given = read_config(tmp_path / name)["input"]
+        assert given["mean"] == [0.5, 0.5, 0.5]
+        assert given["img_size"] == [size, size]
+        assert given["crop_pct"] == 0.9

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vitnas
@@ -195,3 +196,32 @@ def test_unknown_names_and_missing_files() -> None:
         vitnas.space("autoformer-tinny")
     with pytest.raises(InputError, match=r"can't read search space no\.yaml: .*No such file"):
         vitnas.space("no.yaml")
+
+
+def test_values_that_give_the_same_network_are_refused() -> None:
+    record = {"family": "vit", "depth": 2, "embed_dim": 24, "num_heads": 1}
+    with pytest.raises(InputError, match=r"same network.*mlp_ratio \(1, 1\) and \(1.01, 1.01\)"):
+        read({**record, "mlp_ratio": [1.0, 1.01]})
+    assert read({**record, "mlp_ratio": [1.0, 1.05]}).size() == 4
+
+
+def test_what_holds_for_the_whole_space_has_one_value() -> None:
+    record = {"family": "vit", "depth": 2, "embed_dim": 24, "num_heads": 1, "mlp_ratio": 1}
+    with pytest.raises(InputError, match="head_dim holds for the whole space: give one value"):
+        read({**record, "head_dim": [8, 16]})
+
+
+@pytest.mark.parametrize("seed", [None, "0", 1.5])
+def test_seeds_are_whole_numbers(seed: Any) -> None:
+    with pytest.raises(InputError, match="it must be a whole number"):
+        vitnas.space("autoformer-tiny").sample(seed)
+
+
+def test_numpy_seeds_are_seeds() -> None:
+    space = vitnas.space("autoformer-tiny")
+    assert space.sample(np.int64(3)) == space.sample(3)
+
+
+def test_only_architectures_can_be_valid() -> None:
+    with pytest.raises(InputError, match="is no architecture"):
+        vitnas.space("autoformer-tiny").validate({"depth": 12})  # type: ignore[arg-type]

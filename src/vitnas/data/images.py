@@ -150,7 +150,7 @@ def read(source: Source, index: int) -> Image.Image:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
             f"can't read image {source.where(index)}: {reason or type(error).__name__}; "
-            "replace or delete it, or open the data with skip_broken=True"
+            "replace or delete it, or set skip_broken=true"
         ) from error
 
 

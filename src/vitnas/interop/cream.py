@@ -39,6 +39,8 @@ _DEFAULTS = {
     "max_relative_position": 14,
     "pre_norm": True,
 }
+_COMMAND = {"gp": True, "relative_position": True, "change_qkv": True, "max_relative_position": 14}
+"""The flags of every published command, which a YAML file does not have."""
 _REQUIRED = ("embed_dim", "depth", "num_heads")
 _SAME = (
     *("img_size", "patch_size", "in_chans", "num_classes", "qkv_bias", "abs_pos"),
@@ -70,7 +72,8 @@ def load(
     Args:
         state_dict: the official `model` state.
         config: the official constructor's arguments, in its names (embed_dim, depth, num_heads,
-            mlp_ratio, gp, relative_position, change_qkv, abs_pos, ...).
+            mlp_ratio, gp, relative_position, change_qkv, abs_pos, ...), or the official YAML with
+            its part SUPERNET, which stands for the flags of the published commands.
         space: the architectures to serve; by default all that fit inside the largest.
 
     Raises:
@@ -211,6 +214,9 @@ def foreign(arch: Arch) -> dict[str, Any]:
 
 
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(config.get("SUPERNET"), Mapping):
+        sizes = {name.lower(): value for name, value in config["SUPERNET"].items()}
+        return _read_config({**_COMMAND, **sizes})
     missing = [name for name in _REQUIRED if name not in config]
     if missing:
         raise InputError(f"official AutoFormer config: {', '.join(missing)} missing")

@@ -128,12 +128,16 @@ def resize(
 
 
 def resized_options(config: AutoFormerConfig, img_size: tuple[int, int]) -> dict[str, Any]:
-    """Return the options for another image size; the clipping distance grows with the grid."""
+    """Return the options for another image size.
+
+    The clipping distance grows with the grid, but not beyond the distances that the grid has.
+    """
     options = vit.resized_options(config, img_size)
     grid = [length // config.patch_size for length in img_size]
     growth = max(new / old for new, old in zip(grid, config.grid, strict=True))
-    reach = max(1, math.ceil(config.max_relative_position * growth - 1e-9))
-    return {**options, "max_relative_position": reach}
+    old = config.max_relative_position
+    reach = max(1, math.ceil(old * growth - 1e-9))
+    return {**options, "max_relative_position": min(reach, max(old, max(grid)))}
 
 
 FAMILY = replace(

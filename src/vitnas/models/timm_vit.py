@@ -58,7 +58,7 @@ def from_timm(
         raise unknown("timm model", name, timm.list_models("*vit*") + timm.list_models("deit*"))
     try:
         model = timm.create_model(name, pretrained=pretrained, **kwargs)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, TypeError) as error:
         line = str(error).partition("\n")[0]
         raise InputError(f"timm can't create {name}: {line}") from error
     largest, options = describe(model, name)
@@ -67,11 +67,27 @@ def from_timm(
     if space.family != "vit":
         raise InputError(f"the space is of family {space.family}; a timm ViT needs family vit")
     net = Supernet(space, sharing=sharing, largest=largest, static=model, **options)
+    net.input = _input(model, options)
     if any(net.sharing.ranked(axis) for axis in ("embed", "heads", "hidden")):
         from vitnas.ranking import rank
 
         rank(net)
     return net
+
+
+def _input(model: Any, options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how timm prepares images for its weights, None where it does not fit the channels."""
+    config = timm.data.resolve_data_config(model=model)
+    if len(config["mean"]) != options["in_chans"]:
+        return None
+    return {
+        "img_size": list(options["img_size"]),
+        "channels": options["in_chans"],
+        "mean": list(config["mean"]),
+        "std": list(config["std"]),
+        "interpolation": config["interpolation"],
+        "crop_pct": config["crop_pct"],
+    }
 
 
 def around(largest: Arch) -> Space:

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.models import FAMILIES, family
+from vitnas.models import FAMILIES, Kind, family, make_config
 from vitnas.models.base import check_genes
 from vitnas.space import Choice, Space
 from vitnas.spaces import autoformer
@@ -83,9 +84,19 @@ def _read(record: Any, name: str) -> Space:
         for gene, level in known.items()
         if gene in genes
     )
+    for choice in choices:
+        if choice.name in model.optional and len(choice.values) > 1:
+            raise InputError(f"{choice.name} holds for the whole space: give one value")
     space = Space(model.name, choices, name=str(record.get("name", name)))
+    seen: dict[tuple[Kind, ...], Arch] = {}
     for arch in space.tied():
         check_genes(model.genes, model.optional, arch)
+        size = max(arch.get("patch_size", 1), 16)
+        kinds = model.units(make_config(model, arch, {"img_size": size}), arch)
+        twin = seen.setdefault(tuple(unit.kind for unit in kinds), arch)
+        if twin != arch:
+            differ = ", ".join(f"{g} {twin[g]} and {arch[g]}" for g in arch if twin[g] != arch[g])
+            raise InputError(f"these are the same network, keep one of them: {differ}")
     return space
 
 

@@ -79,6 +79,8 @@ def check_identity(folder: Path, found: Mapping[str, Any], expected: Mapping[str
     """
     before, now = (dict(_flat(identity)) for identity in (found, expected))
     names = [n for n in {**before, **now} if before.get(n) != now.get(n) and n not in _FREE]
+    settings = [n for n in names if not n.startswith("parameters")]
+    names = settings or names  # the sizes of parameters only repeat what the settings say
     if not names:
         return
     shown = [f"{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in names[:3]]

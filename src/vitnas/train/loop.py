@@ -83,11 +83,12 @@ def train(
             another run, or it can't be written.
         TrainingError: the loss or the weights are no longer finite.
     """
+    fabric = make_fabric(device, recipe.precision)
+    prepare.make_loader(fabric, recipe, data)  # refuses what can't be trained, before any file
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"can't write {folder}: {error.strerror or error}") from error
-    fabric = make_fabric(device, recipe.precision)
     run = _prepare(fabric, model, recipe, data, Path(folder), sampler, evaluate)
     run.resume()
     return run.execute()

@@ -105,10 +105,10 @@ class TrainRecipe:
     """A training run. Without `sampling` an ordinary model is trained, with it a supernet.
 
     `batch_size` is global: images of one optimiser step over all processes, `accumulate` parts
-    after each other. `data` and `root` are for `open_data`; `space` a name, a YAML file or the
-    mapping itself; `model` holds options of the model family. Without `input`, images are prepared
-    as is usual for the data, at `img_size` if it is given. `evaluate_every` counts epochs, 0 is
-    never.
+    after each other. `data`, `root` and `skip_broken` are for `open_data`; `space` is a name, a
+    YAML file or the mapping itself; `model` holds options of the model family. Without `input`,
+    images are prepared as is usual for the data, at `img_size` if it is given. `evaluate_every`
+    counts epochs, 0 is never.
 
     Raises:
         InputError: listing every wrong value.
@@ -118,6 +118,7 @@ class TrainRecipe:
 
     data: str | None = None
     root: str | None = None
+    skip_broken: bool = False
     search_fraction: float = 0.1
     img_size: int | tuple[int, int] | None = None
     input: Input | None = None
