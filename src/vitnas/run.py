@@ -95,7 +95,9 @@ def open_model_data(
         own = known.get("name")
         if own is not None and name in (None, own):
             name, root = own, root or known.get("root")
+            skip = options.get("skip_broken", False) or bool(known.get("skipped"))
             options = {key: known[key] for key in ("search_fraction", "seed")}
+            options["skip_broken"] = skip
     if name is None:
         raise InputError("the model does not say what data it is for; give --data")
     return open_data(name, root=root, **options)

@@ -72,6 +72,8 @@ def search(
 
     given = read_options(strategy, dict(map(parse_override, options)))
     limits = _limits(max_params, min_params, max_macs, min_macs)
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
     source = layout.supernet_folder(run)
 
     from vitnas.cli.progress import SearchProgress

@@ -59,6 +59,7 @@ def train(
         search_fraction=settings.search_fraction,
         seed=settings.seed,
         root=settings.root,
+        skip_broken=settings.skip_broken,
     )
     layout.check_output(run, run / layout.SUPERNET)
 

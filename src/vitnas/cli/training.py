@@ -151,7 +151,12 @@ def _open(
 
     fraction = settings.search_fraction
     images = layout.open_model_data(
-        record, settings.data, settings.root, search_fraction=fraction, seed=settings.seed
+        record,
+        settings.data,
+        settings.root,
+        search_fraction=fraction,
+        seed=settings.seed,
+        skip_broken=settings.skip_broken,
     )
     if "search_fraction" in given and images.search_fraction != fraction:
         raise InputError(
