@@ -70,7 +70,8 @@ def load(folder: str | Path) -> nn.Module:
     if isinstance(model, Supernet):
         model.input = record.get("input")
     elif "input" in record:
-        model.vitnas_config["input"] = record["input"]  # type: ignore[index, operator]
+        known: Any = model.vitnas_config
+        known["input"] = record["input"]
     model.to(next(iter(state.values())).dtype)
     model.load_state_dict(state)
     return model.eval()

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
 from vitnas.arch import Arch, Scalar
 from vitnas.errors import InputError
@@ -161,7 +161,7 @@ class Space:
         """Yield every architecture once. Check `size` first: most spaces are astronomic."""
         yield from self._extend({}, self.choices)
 
-    def sample(self, seed: int | random.Random) -> Arch:
+    def sample(self, seed: SupportsIndex | random.Random) -> Arch:
         """Draw an architecture, uniform in every gene, as AutoFormer's training does.
 
         A seed gives the same architecture everywhere; a `random.Random` is advanced. Genes with a

@@ -129,7 +129,8 @@ class Supernet(Elastic):
         model.to(device=first.device, dtype=first.dtype)
         model.load_state_dict(state, strict=True)
         if self.input is not None:
-            model.vitnas_config["input"] = self.input  # type: ignore[index, operator]
+            record: Any = model.vitnas_config
+            record["input"] = self.input
         return model.train(self.training)
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ def _yaml(**changes: Any) -> dict[str, Any]:
         (_yaml(family=None), "unknown model family 'None'"),
         (_yaml(width=[1]), "unknown gene of vit 'width'"),
         (_yaml(num_head=[1]), "unknown gene of vit 'num_head'; did you mean 'num_heads'?"),
-        ({**_yaml(), **dict.fromkeys([1], 2)}, "unknown gene of vit 1"),
+        (_yaml() | cast("dict[str, Any]", {1: 2}), "unknown gene of vit 1"),
         (_yaml(depth="absent", embed_dim="absent"), "depth, embed_dim missing"),
         (_yaml(depth=[]), "choice depth needs at least one value, got ()"),
         (_yaml(depth=[2, 2]), "choice depth repeats a value: (2, 2)"),
