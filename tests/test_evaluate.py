@@ -41,6 +41,21 @@ def test_top1_top5_and_loss(batch_size: int) -> None:
     assert set(scores.to_dict()) == {"top1", "top5", "loss", "images", "images_per_s"}
 
 
+def test_random_logits_against_sorting() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(50, 8, generator=generator)
+    labels = torch.randint(8, (50,), generator=generator)
+    scores = evaluate(nn.Identity(), Split(logits, labels), batch_size=16)
+    places = [
+        sorted(row, reverse=True).index(row[label])
+        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
+    assert scores.top1 == 100 * sum(place == 0 for place in places) / 50
+    assert scores.top5 == 100 * sum(place < 5 for place in places) / 50
+    chances = logits.double().softmax(1)[range(50), labels]
+    assert scores.loss == pytest.approx(-chances.log().mean().item(), rel=1e-6)
+
+
 def test_fewer_than_five_classes() -> None:
     scores = evaluate(nn.Identity(), Split(torch.eye(3), torch.tensor([0, 1, 0])))
     assert scores.top5 == 100

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitnas.errors import InputError
 from vitnas.resize import resize
 from vitnas.space import Choice, Space
-from vitnas.supernet import Supernet
+from vitnas.supernet import Supernet, build
 from vitnas.testing.models import check_bit_identical, make
 
 SPACE = Space(
@@ -111,6 +111,75 @@ def test_private_tables_are_resized_too() -> None:
     big = resize(net, img_size=32)
     assert isinstance(big, Supernet)
     check_bit_identical(big, [SPACE.smallest], torch.randn(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("img_size", [(16, 24), (8, 16), 32])
+def test_extraction_and_resizing_commute(net: Supernet, img_size: int | tuple[int, int]) -> None:
+    big = resize(net, img_size=img_size)
+    assert isinstance(big, Supernet)
+    for arch in (SPACE.smallest, SPACE.sample(1), SPACE.largest):
+        first = big.extract(arch).state_dict()
+        last = resize(net.extract(arch), img_size=img_size).state_dict()
+        assert first.keys() == last.keys()
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, last[name], rtol=1e-6, atol=1e-7)
+
+
+def test_a_rectangle_of_160_by_224_and_37_classes() -> None:
+    arch = SPACE.largest.replace(patch_size=16)
+    model: Any = build(arch, num_classes=1000, img_size=224, head_dim=8)
+    images = torch.randn(1, 3, 160, 224)
+    changed: Any = resize(model, num_classes=37, img_size=(160, 224))
+    assert changed(images).shape == (1, 37)
+    assert changed.patch_embed.grid_size == (10, 14)
+    wanted = resample_abs_pos_embed(model.pos_embed, [10, 14], [14, 14], num_prefix_tokens=1)
+    assert torch.equal(changed.pos_embed, wanted)
+    rows, kept = "blocks.0.attn.rel_k_rows", "blocks.0.attn.rel_k_cols"
+    assert torch.equal(changed.get_parameter(kept), model.get_parameter(kept))
+    old, new = model.get_parameter(rows), changed.get_parameter(rows)
+    middle = 1 + 14  # the entry of distance 0
+    for distance, at in ((0, 0.0), (5, 7.0), (-5, -7.0), (3, 4.2)):
+        low = int(at // 1)
+        between = old[middle + low] * (1 - (at - low)) + old[middle + low + 1] * (at - low)
+        torch.testing.assert_close(new[middle + distance], between)
+
+
+def test_a_new_head_for_as_many_classes(net: Supernet) -> None:
+    for model in (net, net.extract(SPACE.smallest)):
+        assert torch.equal(head_of(resize(model, 5)), head_of(model))
+        fresh = resize(model, 5, new_head=True)
+        assert not torch.equal(head_of(fresh), head_of(model))
+        same = [name for name in model.state_dict() if not name.startswith("head.")]
+        state = fresh.state_dict()
+        assert all(torch.equal(state[name], model.state_dict()[name]) for name in same)
+
+
+def head_of(model: nn.Module) -> Tensor:
+    """Return the weights of the head."""
+    return model.get_parameter("head.weight").detach()
+
+
+def test_a_head_where_there_was_none() -> None:
+    model = build(SPACE.largest, num_classes=0, img_size=16, patch_size=4, head_dim=8)
+    headed: Any = resize(model, num_classes=3)
+    assert headed(IMAGES).shape == (2, 3)
+
+
+def test_number_format_is_kept(net: Supernet) -> None:
+    half = resize(net.extract(SPACE.largest).to(torch.bfloat16), num_classes=3, img_size=32)
+    assert {tensor.dtype for tensor in half.state_dict().values()} == {torch.bfloat16}
+
+
+def test_a_vision_transformer_of_timms_form() -> None:
+    space = Space("vit", SPACE.choices)
+    options = {name: value for name, value in OPTIONS.items() if name[:3] != "max"}
+    net, _ = make(space, **options)
+    model: Any = resize(net.extract(space.largest), img_size=(24, 16), num_classes=7)
+    assert model(torch.randn(2, 3, 24, 16)).shape == (2, 7)
+    wanted = resample_abs_pos_embed(
+        net.get_parameter("pos_embed").detach(), [6, 4], [4, 4], num_prefix_tokens=1
+    )
+    assert torch.equal(model.pos_embed, wanted)
 
 
 def test_drop_path_is_an_option_like_others(net: Supernet) -> None:

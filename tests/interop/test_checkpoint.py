@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import pickle
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from vitnas.errors import InputError
@@ -106,6 +111,58 @@ def test_files_that_are_no_checkpoint(name: str, content: bytes, tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"{name} is damaged, or no checkpoint of torch or saf"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}},  # more than there is
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}},
+        {"a": {"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}},
+        {"a": 3},
+        [],
+    ],
+)
+@pytest.mark.parametrize("length", [None, 2**62, 3])
+def test_safetensors_that_lie_about_themselves(
+    header: Any, length: int | None, tmp_path: Path
+) -> None:
+    path, text = tmp_path / "a.safetensors", json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", length or len(text)) + text + bytes(8))
+    with pytest.raises(InputError, match=r"a\.safetensors is damaged, or no checkpoint of torch"):
+        read(path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1), byte=st.integers(0, 255), zipped=st.booleans())
+def test_a_changed_byte_never_gives_anything_but_tensors_or_a_refusal(
+    place: float, byte: int, zipped: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"model": STATE}, path, _use_new_zipfile_serialization=zipped)
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] = byte
+    path.write_bytes(content)
+    found: dict[str, torch.Tensor] = {}
+    with contextlib.suppress(InputError):
+        found = read(path)
+    assert all(isinstance(tensor, torch.Tensor) for tensor in found.values())
+
+
+def test_a_wrapper_that_holds_itself(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth holds no state dict: model are no tensors"):
+        read(tmp_path / "a.pth")
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    torch.save({3: torch.ones(1), "module.a": torch.ones(1)}, tmp_path / "a.pth")
+    assert read(tmp_path / "a.pth").keys() == {"3", "module.a"}
 
 
 def test_truncated_checkpoints(tmp_path: Path) -> None:

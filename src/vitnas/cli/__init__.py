@@ -13,7 +13,7 @@ from vitnas.errors import InputError, unknown
 VERBS = {
     "quickstart": "the whole journey on data that is at hand, in about two minutes",
     "train": "train a supernet from a recipe and a data set; resumes",
-    "search": "search a trained supernet under limits on parameters and MACs; resumes",
+    "search": "search a supernet under limits on parameters and MACs; resumes",
     "extract": "take a subnet out of a supernet, with its weights",
     "finetune": "train an extracted model on from its weights, on any data; resumes",
     "retrain": "train an extracted model's architecture from scratch; resumes",
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for wrong input, 130 when stopped."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(*args)
+        _run(*args)
+        sys.stdout.flush()
     except InputError as error:
         sys.stderr.write(f"vitnas: {' '.join(str(error).splitlines())}\n")
         return 2
@@ -45,18 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader is gone
-        return 0
+    return 0
 
 
-def _run(verb: str = "--help", *args: str) -> int:
+def _run(verb: str = "--help", *args: str) -> None:
     if verb in ("-h", "--help", "help"):
         sys.stdout.write(_help())
-        return 0
+        return
     if verb == "--version":
         from vitnas import __version__
 
         sys.stdout.write(f"vitnas {__version__}\n")
-        return 0
+        return
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
     # On a busy machine waiting threads that spin slow small models down many times over.
@@ -68,7 +69,6 @@ def _run(verb: str = "--help", *args: str) -> int:
     if call is not None:
         with logging_to_terminal():
             call()
-    return 0
 
 
 def _help() -> str:

@@ -13,9 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 
+class Terminal(Console):
+    """Standard output for rich's tables and texts."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `vitnas.cli.main`, where rich would end the process."""
+        raise  # the error that is being handled
+
+
 def say(text: str) -> None:
     """Print a line as it is; the terminal wraps it if it must."""
-    Console().print(Text(text), soft_wrap=True)
+    Terminal().print(Text(text), soft_wrap=True)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
@@ -32,17 +40,12 @@ def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) 
         made.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         made.add_row(*map(Text, row))
-    show(made)
-
-
-def show(made: Table) -> None:
-    """Print a table of rich's."""
-    Console().print(made)
+    Terminal().print(made)
 
 
 def title(text: str) -> None:
     """Print the heading of a part of a longer command."""
-    Console().rule(text, align="left")
+    Terminal().rule(text, align="left")
 
 
 @contextmanager

@@ -33,7 +33,8 @@ class SearchProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
+        if self.progress.live.is_started:  # rich would end a bar that was never begun as well
+            self.progress.stop()
 
     def __call__(self, record: Record) -> None:
         self.progress.start()  # only now, so that a refused search shows no bar

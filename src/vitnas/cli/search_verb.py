@@ -89,7 +89,10 @@ def search(
     record = read_config(source)
     net = load(source)
     if not isinstance(net, Supernet) or net.space is None:
-        raise InputError(f"{source} is no supernet with a search space")
+        raise InputError(
+            f"{source} is no supernet with a search space; `vitnas convert --space` gives one to a "
+            "foreign supernet"
+        )
     config = net.config.to_dict()
     costs = {"params": partial(params, **config), "macs": partial(macs, **config)}
     check_possible(net.space, limits, costs)  # before images are decoded, which can take minutes

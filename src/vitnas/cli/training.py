@@ -104,7 +104,8 @@ def train_model(
     settings = load_recipe(recipe, **given)
     if settings.space is not None or settings.model:
         raise InputError(
-            f"recipe {recipe} has a space or model options; {source} says what to train"
+            f"recipe {recipe} has a space or model options, but the model is that of {source}; "
+            "leave them out"
         )
     record = layout.model_record(source)
     if record.get("kind") == "supernet":

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import tyro
-from rich.console import Console
 from rich.text import Text
 from tyro.conf import UseAppendAction, arg
 
+from vitnas.cli.log import Terminal
 from vitnas.errors import InputError
 
 
@@ -74,11 +74,17 @@ def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> Callable[
     except SystemExit as stop:
         if stop.code:
             raise InputError(f"{_one_line(refused.getvalue())}; see `{prog} --help`") from None
-        # Through rich, because tyro does not wrap the text above its boxes.
-        lines = [line.rstrip() for line in shown.getvalue().splitlines()]
-        Console().print(Text.from_ansi("\n".join(lines).rstrip()))
+        _show(shown.getvalue())
         return None
     return call
+
+
+def _show(text: str) -> None:
+    """Print tyro's help, of which tyro does not wrap the text above the options."""
+    terminal = Terminal()
+    for line in Text.from_ansi(text.rstrip()).wrap(terminal, terminal.width):
+        line.rstrip()
+        terminal.print(line)
 
 
 def _caller(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:

@@ -51,6 +51,8 @@ def convert(
         raise InputError(f"{folder} is not empty; name a new folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"can't write {folder}: it is a file; name a new folder")
+    if config is not None and not isinstance(config, Mapping):
+        raise InputError(f"the config must map the original's arguments to values, not {config!r}")
     module = import_module(SOURCES[source])
     state = checkpoint.read(path)
     given = dict(config) if config is not None else module.infer_config(state)

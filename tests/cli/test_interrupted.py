@@ -1,0 +1,143 @@
+"""Ctrl-C and kill -9 at real moments; the same command then ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from vitnas.search.ledger import Record, read
+
+from .calling import STEPS, files_in, lines_of
+from .conftest import Command
+
+STOPPED = "vitnas: stopped; repeat the same command to go on from there\n"
+
+
+@contextmanager
+def ctrl_c_when(reached: Callable[[], bool]) -> Iterator[None]:
+    """Send this process what Ctrl-C sends, once, as soon as `reached` is true."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if reached():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def kill_when(reached: Callable[[], bool], *args: str | Path) -> None:
+    """Run a command in a process of its own and kill it without warning."""
+    command = [sys.executable, "-m", "vitnas", *map(str, args)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while not reached():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_training(recipe: Path, trained: Path, tmp_path: Path, command: Command) -> None:
+    run = tmp_path / "run"
+    metrics = run / "metrics.jsonl"
+    words = ("train", recipe, run, "--device", "cpu")
+
+    with ctrl_c_when(lambda: lines_of(metrics) >= 8):
+        result = command(*words)
+    assert (result.code, result.out) == (130, "")
+    assert result.err.endswith(
+        "stopping after this step; once more to stop at once, without a checkpoint\n" + STOPPED
+    )
+    assert {path.name for path in run.iterdir()} == {"metrics.jsonl", "checkpoints", "cache"}
+    done = lines_of(metrics)
+    assert 8 <= done < STEPS // 2, "the interruption did not come in the first epoch"
+
+    kill_when(lambda: lines_of(metrics) >= STEPS // 2 + 6, *words)
+    assert STEPS // 2 + 6 <= lines_of(metrics) < STEPS, "the kill did not come in the second epoch"
+    assert {path.name for path in run.iterdir()} == {"metrics.jsonl", "checkpoints", "cache"}
+
+    result = command(*words)
+    assert result.code == 0
+    assert result.err.startswith(f"continuing after step {STEPS // 2}\n")
+    assert metrics.read_bytes() == (trained / "metrics.jsonl").read_bytes()
+    assert files_in(run / "supernet") == files_in(trained / "supernet")
+    assert (run / "config.yaml").read_bytes() == (trained / "config.yaml").read_bytes()
+
+
+def ledger(folder: Path) -> list[tuple[object, ...]]:
+    """What a search found, without times and without trials that came to nothing."""
+    return [_result(record) for record in read(folder)[1] if record.state == "complete"]
+
+
+def _result(record: Record) -> tuple[object, ...]:
+    generation = (record.origin, record.generation, len(record.parents))
+    return record.index, record.arch, record.score, record.metrics, generation
+
+
+# The interrupt may come just while Optuna opens its file, which Python then closes with a warning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_search(trained: Path, tmp_path: Path, command: Command) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    small = ("--set", "population=12", "--set", "mutants=6", "--set", "crossovers=6")
+    words = ("search", run, "--trials", "36", "--device", "cpu", *small)
+    journal = run / "searches" / "evolution" / "study.journal"
+
+    whole = command(*words, "--name", "whole")
+    assert whole.code == 0
+    lines = lines_of(run / "searches" / "whole" / "study.journal")
+
+    with ctrl_c_when(lambda: lines_of(journal) > lines // 4):
+        result = command(*words)
+    assert (result.code, result.out) == (130, "")
+    assert result.err.endswith(STOPPED)
+    states = [record.state for record in read(journal.parent)[1]]
+    assert set(states[:-1]) == {"complete"}
+    assert len(states) < 36
+
+    kill_when(lambda: lines_of(journal) > lines // 2, *words)
+    assert len(ledger(journal.parent)) < 36
+
+    result = command(*words)
+    assert result.code == 0
+    assert table(result.out) == table(whole.out)
+    assert ledger(journal.parent) == ledger(run / "searches" / "whole")
+
+
+def table(text: str) -> list[list[str]]:
+    """The words of the lines, without the numbers of trials: failed ones have some too."""
+    return [line.split()[1:] for line in text.splitlines()]
+
+
+def test_finetuning(searched: Path, tmp_path: Path, command: Command) -> None:
+    model = searched / "models" / "largest"
+    words = ("--recipe", "digits-finetune", "--set", "epochs=2", "--set", "evaluate_every=1")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert command("finetune", model, whole, *words).code == 0
+    with ctrl_c_when(lambda: lines_of(cut / "metrics.jsonl") >= 5):
+        result = command("finetune", model, cut, *words)
+    assert (result.code, result.err.endswith(STOPPED)) == (130, True)
+    assert not (cut / "config.json").exists()
+    assert command("finetune", model, cut, *words).code == 0
+    for name in ("metrics.jsonl", "model.safetensors"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (whole, cut)]
+    assert configs[0] == configs[1]

@@ -1,0 +1,129 @@
+"""`vitnas spaces`, `archs` and `profile`, which need no run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import vitnas
+from vitnas import cost
+
+from .calling import refusal
+from .conftest import Command
+
+
+@pytest.fixture(autouse=True)
+def _width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def cells(text: str) -> list[list[str]]:
+    """The words of every line, columns apart from each other by two blanks or more."""
+    lines = [line.rstrip().replace("  ", "\t").split("\t") for line in text.splitlines()]
+    return [[cell.strip() for cell in line if cell.strip()] for line in lines]
+
+
+def test_spaces_are_listed_with_their_extremes(command: Command) -> None:
+    result = command("spaces")
+    assert result.code == 0
+    rows = cells(result.out)
+    assert ["autoformer-tiny", "1.06e+09", "5.37M to 10.5M", "1.35G to 2.54G"] in rows
+    assert [row[0] for row in rows[3:]] == list(vitnas.spaces())
+
+
+def test_a_space_at_the_size_of_its_images(command: Command) -> None:
+    result = command("spaces", "autoformer-digits", "--img-size", "8", "--num-classes", "10")
+    rows = cells(result.out)
+    assert ["depth", "net", "2, 3, 4"] in rows
+    assert ["num_heads", "layer", "1, 2, 3"] in rows
+    assert ["22,113", "10.7k to 104k", "133k to 1.8M"] in rows
+
+
+def test_a_space_of_the_users_own(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "family: vit\ndepth: [2]\nembed_dim: [64]\nnum_heads: [1]\nmlp_ratio: [2, [3, 4]]\n"
+    )
+    path.write_text("family: vit\ndepth: [2]\nembed_dim: [64]\nnum_heads: [1]\nmlp_ratio: [2, 3]\n")
+    result = command("spaces", path, "--img-size", "160", "224")
+    assert result.code == 0
+    assert ["mlp_ratio", "layer", "2, 3"] in cells(result.out)
+
+
+def test_archs_are_listed_and_shown_as_json(command: Command) -> None:
+    rows = cells(command("archs").out)
+    assert ["autoformer-tiny", "autoformer-tiny-wide", "5.87M", "1.48G", "75.3", "92.7"] in rows
+    for name in vitnas.archs():
+        shown = command("archs", name).out
+        assert vitnas.Arch.from_json(shown) == vitnas.arch(name)
+        assert len(shown.splitlines()) == 1
+
+
+def test_profile_of_a_name_a_file_and_a_text(command: Command, tmp_path: Path) -> None:
+    arch = vitnas.arch("autoformer-tiny")
+    path = tmp_path / "t.json"
+    path.write_text(arch.to_json())
+    for target in ("autoformer-tiny", str(path), arch.to_json()):
+        rows = cells(command("profile", target).out)
+        assert ["params", "exact", f"{cost.params(arch):,}"] in rows
+        how = "exact, attention as the originals compute it"
+        assert ["MACs", how, f"{cost.macs(arch):,}"] in rows
+        assert ["complexity", "as counted by cream", "1,344,034,362"] in rows
+
+
+def test_profile_at_another_size(command: Command) -> None:
+    arch = vitnas.arch("autoformer-tiny")
+    words = ("--num-classes", "37", "--img-size", "160", "224")
+    rows = cells(command("profile", "autoformer-tiny", *words).out)
+    params = cost.params(arch, num_classes=37, img_size=(160, 224))
+    assert ["params", "exact", f"{params:,}"] in rows
+
+
+def test_profile_of_a_model_folder_and_of_a_supernet(command: Command, searched: Path) -> None:
+    for folder in ("models/largest", "supernet"):
+        target = searched / folder
+        config = json.loads((target / "config.json").read_text())
+        arch = vitnas.Arch.from_dict(config.get("arch") or config["largest"])
+        result = command("profile", target)
+        assert result.code == 0
+        params = f"{cost.params(arch, **config['options']):,}"
+        assert ["params", "exact", params] in cells(result.out)
+        more = command("profile", target, "--num-classes", "37")
+        wider = f"{cost.params(arch, **{**config['options'], 'num_classes': 37}):,}"
+        assert ["params", "exact", wider] in cells(more.out)
+
+
+def test_a_convention_that_does_not_cover_the_net_is_explained(
+    command: Command, tmp_path: Path
+) -> None:
+    arch = vitnas.Arch("vit", depth=1, embed_dim=64, num_heads=(1,), mlp_ratio=(4,))
+    result = command("profile", arch.to_json())
+    assert ["complexity", "as counted by cream", "–"] in cells(result.out)
+    note = "–: convention cream covers autoformer architectures, not vit"
+    assert result.out.splitlines()[-1] == note
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("spaces", "autoformer-tniy"),
+            "unknown search space 'autoformer-tniy'; did you mean 'autoformer-tiny'? (allowed: "
+            + ", ".join(sorted(vitnas.spaces()))
+            + ")",
+        ),
+        (
+            ("archs", "autoformer-smal"),
+            "unknown architecture 'autoformer-smal'; did you mean 'autoformer-small'? (allowed: "
+            "autoformer-base, autoformer-small, autoformer-tiny)",
+        ),
+        (("profile", "autoformer-tiny", "--img-size", "33"), "img_size 33x33 is no multiple of "
+         "patch_size 16"),
+        (("profile", "{"), "not an architecture: Expecting property name enclosed in double quotes:"
+         " line 1 column 2 (char 1)"),
+    ],
+)  # fmt: skip
+def test_refusals(words: tuple[str, ...], message: str, command: Command) -> None:
+    assert refusal(command(*words)) == message
