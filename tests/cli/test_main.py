@@ -65,9 +65,9 @@ def test_the_public_flags_of_every_verb(command: Command, monkeypatch: pytest.Mo
     for verb in VERBS:
         result = command(verb, "--help")
         assert (result.code, result.err) == (0, "")
-        _, top, bottom = re.split(r"positional arguments|(?=\n options)", result.out)
-        flags[verb] = " ".join(sorted(re.findall(r"^ +--([a-z][a-z-]*)", bottom, re.M)))
-        positionals[verb] = " ".join(re.findall(r"^ +(\[?[A-Z]+\]?)  ", top, re.M))
+        _, top, bottom = re.split(r"positional arguments|\n\W+options\b", result.out)
+        flags[verb] = " ".join(sorted(re.findall(r"^\W+--([a-z][a-z-]*)", bottom, re.M)))
+        positionals[verb] = " ".join(re.findall(r"^\W*?(\[?[A-Z]+\]?)  ", top, re.M))
     assert flags == FLAGS
     assert positionals == POSITIONALS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,6 @@ def test_nothing_is_called_before_everything_is_read() -> None:
             "a b --trials x",
             "error parsing --trials: no type matching INT could be instantiated from ['x']",
         ),
-        ("a b --data", "missing value for argument '--data'. Expected 1 values"),
     ],
 )
 def test_mistakes_take_one_line_however_wide_the_terminal(
@@ -128,7 +128,7 @@ def test_help_is_shown_and_nothing_called(
     assert "SOURCE" in text
     assert "where from, told at length. (required)" in text
     assert "--trials N" in text
-    assert "how many; by default all.\n" in text
+    assert re.search(r"how many; by default all\.[ │]*\n", text)
     assert "a setting. (repeatable)" in text
 
 

@@ -55,7 +55,6 @@ def read_sizes(sizes: tuple[int, ...]) -> tuple[int, int]:
 
 _CONFIG = (
     tyro.conf.PositionalRequiredArgs,
-    tyro.conf.PositionalMetavarFromFieldName,
     tyro.conf.FlagConversionOff,
     tyro.conf.DisallowNone,
 )
@@ -99,7 +98,11 @@ def _caller(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
     signature = inspect.signature(verb)
     caller.__signature__ = signature.replace(return_annotation=signature.empty)  # type: ignore[attr-defined]
     caller.__annotations__ = {n: t for n, t in verb.__annotations__.items() if n != "return"}
-    caller.__annotations__ = get_type_hints(caller, verb.__globals__, include_extras=True)
+    hints = get_type_hints(caller, verb.__globals__, include_extras=True)
+    for name, parameter in signature.parameters.items():
+        if parameter.default is parameter.empty:  # tyro would name it after its type
+            hints[name] = Annotated[hints[name], arg(metavar=name.upper())]
+    caller.__annotations__ = hints
     # tyro would keep the line breaks inside the text of an argument
     caller.__doc__ = re.sub(r"\n {8,}", " ", inspect.getdoc(verb) or "")
     return caller
