@@ -49,7 +49,7 @@ def make_optimizer(model: nn.Module, optim: Optim, batch_size: int) -> torch.opt
             weight_decay=0.0,
             **optim.options,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise InputError(f"optimiser {optim.name} with options {optim.options}: {error}") from error
     return optimizer
 
