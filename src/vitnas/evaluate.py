@@ -1,20 +1,24 @@
-"""Accuracy and throughput of a model, or of many subnets, on one decoded split."""
+"""Accuracy and throughput of a model, or of many subnets together, on one decoded split."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitnas import joint
 from vitnas.arch import Arch
+from vitnas.data.cache import EvalSet
 from vitnas.errors import InputError
 from vitnas.supernet import Supernet
+
+Hopeless: TypeAlias = Callable[[Arch, float], bool]
+"""Given an arch and the highest top-1 in percent that it can still reach: whether to stop it."""
 
 
 class Batches(Protocol):
@@ -29,7 +33,11 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracies in percent, mean cross-entropy, and how fast the images went through."""
+    """Accuracies in percent, mean cross-entropy, and how fast the images went through.
+
+    Subnets that were evaluated together have the `images_per_s` of the whole run: the images that
+    each of them has seen, summed, over the seconds.
+    """
 
     top1: float
     top5: float
@@ -40,6 +48,14 @@ class Scores:
     def to_dict(self) -> dict[str, float]:
         """Return the figures as JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A subnet that was given up after so many images, when its top-1 could be at most this."""
+
+    images: int
+    at_most: float
 
 
 def evaluate(
@@ -56,8 +72,39 @@ def evaluate(
     Raises:
         InputError: the split is empty, or has labels that the model has no class for.
     """
+    _check_split(split)
     model.eval().to(device)
-    return _score(model, split, batch_size, torch.device(device))
+    tally, start = _Tally(), time.perf_counter()
+    with torch.inference_mode():
+        for images, labels in split.batches(batch_size, str(device)):
+            logits = model(images)
+            _check_labels(labels, logits)
+            tally.add(_figures(logits, labels).tolist(), len(labels))
+    return tally.scores(tally.images / _since(start))
+
+
+@overload
+def evaluate_subnets(
+    net: Supernet,
+    archs: Iterable[Arch],
+    split: Batches,
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    hopeless: None = None,
+) -> list[Scores]: ...
+
+
+@overload
+def evaluate_subnets(
+    net: Supernet,
+    archs: Iterable[Arch],
+    split: Batches,
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    hopeless: Hopeless | None = None,
+) -> list[Scores | Stopped]: ...
 
 
 def evaluate_subnets(
@@ -67,34 +114,143 @@ def evaluate_subnets(
     *,
     batch_size: int = 256,
     device: str | torch.device = "cpu",
-) -> Iterator[Scores]:
-    """Yield the scores of subnets with their inherited weights, in order."""
+    hopeless: Hopeless | None = None,
+) -> list[Scores] | list[Scores | Stopped]:
+    """Return the scores of subnets with their inherited weights, in the order of the archs.
+
+    They go through the images together (see `vitnas.joint`); their logits are those of one subnet
+    alone, to the last bit. The net is put in evaluation mode on the device and left there.
+
+    After every batch but the last `hopeless` is asked about each subnet: if it says that the
+    highest top-1 within reach, with all remaining images right, is not enough, then the subnet is
+    stopped. That is a bound and no estimate; `hard_first` makes it fall early.
+
+    Raises:
+        InputError: the split is empty or has labels that the net has no class for, or an
+            architecture is not in the net's space.
+    """
+    _check_split(split)
+    archs, total = list(archs), len(split)
+    if not archs:
+        return []
+    running = {arch: _Tally() for arch in archs}
+    stopped: dict[Arch, Stopped] = {}
+    roots = joint.trie(net, running)
     net.eval().to(device)
-    for arch in archs:
-        yield _score(partial(net, arch=arch), split, batch_size, torch.device(device))
+    tallies, start = dict(running), time.perf_counter()
+    for images, labels in split.batches(batch_size, str(device)):
+        _add(net, roots, images, labels, running)
+        given_up = [
+            arch
+            for arch, tally in running.items()
+            if hopeless is not None
+            and tally.images < total
+            and hopeless(arch, tally.at_most(total))
+        ]
+        for arch in given_up:
+            tally = running.pop(arch)
+            stopped[arch] = Stopped(tally.images, tally.at_most(total))
+        if not running:
+            break
+        if given_up:
+            roots = joint.trie(net, running)
+    rate = sum(tally.images for tally in tallies.values()) / _since(start)
+    scores = {arch: tally.scores(rate) for arch, tally in running.items()}
+    return [stopped[arch] if arch in stopped else scores[arch] for arch in archs]
 
 
 @torch.inference_mode()
-def _score(
-    forward: Callable[[Tensor], Tensor], split: Batches, batch_size: int, device: torch.device
-) -> Scores:
+def hard_first(
+    net: Supernet,
+    split: EvalSet,
+    archs: Iterable[Arch],
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+) -> EvalSet:
+    """Return the same images, those with the highest mean cross-entropy over some archs first.
+
+    Images that these subnets find hard are hard for others too: mistakes come early, so a subnet
+    that can't reach a score is known early. Equally hard images keep their order. A split of
+    which the images lie in a file stays there, only the order is new.
+
+    Raises:
+        InputError: as for `evaluate_subnets`, or there are no archs.
+    """
+    _check_split(split)
+    roots = joint.trie(net, dict.fromkeys(archs))
+    if not roots:
+        raise InputError("ordering images by difficulty needs at least one architecture")
+    net.eval().to(device)
+    losses = []
+    for images, labels in split.batches(batch_size, device):
+        each = []
+        for _, logits in joint.forward(net, roots, images):
+            _check_labels(labels, logits)
+            each.append(F.cross_entropy(logits.float(), labels, reduction="none"))
+        losses.append(torch.stack(each).cpu().double().mean(dim=0))
+    return split.reordered(torch.argsort(torch.cat(losses), descending=True, stable=True))
+
+
+@dataclass
+class _Tally:
+    """What one model has scored so far."""
+
+    right: float = 0.0
+    right5: float = 0.0
+    loss: float = 0.0
+    images: int = 0
+
+    def add(self, figures: Sequence[float], images: int) -> None:
+        self.right += figures[0]
+        self.right5 += figures[1]
+        self.loss += figures[2]
+        self.images += images
+
+    def at_most(self, total: int) -> float:
+        return 100 * (self.right + total - self.images) / total
+
+    def scores(self, rate: float) -> Scores:
+        n = self.images
+        return Scores(100 * self.right / n, 100 * self.right5 / n, self.loss / n, n, rate)
+
+
+@torch.inference_mode()
+def _add(
+    net: Supernet,
+    roots: Iterable[joint.Node],
+    images: Tensor,
+    labels: Tensor,
+    tallies: dict[Arch, _Tally],
+) -> None:
+    figures: dict[Arch, Tensor] = {}
+    for arch, logits in joint.forward(net, roots, images):
+        if not figures:
+            _check_labels(labels, logits)
+        figures[arch] = _figures(logits, labels)
+    # Fetched together: a GPU is waited for once a batch.
+    for arch, row in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True):
+        tallies[arch].add(row, len(labels))
+
+
+def _figures(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how many are right, how many among the first five, and the sum of the losses: (3,)."""
+    logits = logits.float()
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    return torch.stack([ranked[:, 0].sum().float(), ranked.sum().float(), loss])
+
+
+def _check_split(split: Batches) -> None:
     if len(split) == 0:
         raise InputError("can't evaluate on an empty split")
-    first = fifth = total = 0.0
-    seconds = 0.0
-    for images, labels in split.batches(batch_size, str(device)):
-        start = time.perf_counter()
-        logits = forward(images).float()
-        if int(labels.max()) >= logits.shape[1]:
-            raise InputError(
-                f"the split has label {int(labels.max())}, the model has {logits.shape[1]} classes"
-            )
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        first += float(ranked[:, 0].sum())
-        fifth += float(ranked.sum())
-        total += float(F.cross_entropy(logits, labels, reduction="sum"))
-        seconds += time.perf_counter() - start
-    count = len(split)
-    return Scores(
-        100 * first / count, 100 * fifth / count, total / count, count, count / max(seconds, 1e-9)
-    )
+
+
+def _check_labels(labels: Tensor, logits: Tensor) -> None:
+    highest, classes = int(labels.max()), logits.shape[1]
+    if highest >= classes:
+        raise InputError(f"the split has label {highest}, the model has {classes} classes")
+
+
+def _since(start: float) -> float:
+    return max(time.perf_counter() - start, 1e-9)

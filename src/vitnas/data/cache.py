@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class EvalSet:
-    """Decoded images: uint8 (N, C, H, W) with int64 labels (N,), and how to normalise them."""
+    """Decoded images: uint8 (N, C, H, W) with int64 labels (N,), and how to normalise them.
+
+    `order` (N,) says in which order they are gone through, by default as they are stored.
+    """
 
     images: Tensor
     labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    order: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,19 +56,53 @@ class EvalSet:
             raise InputError(f"batch_size is {batch_size}, it must be 1 or more")
         mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (self.mean, self.std))
         for start in range(0, len(self), batch_size):
-            images = self.images[start : start + batch_size].to(device)
-            images = images.to(torch.float32).div_(255).sub_(mean).div_(std)
-            yield images, self.labels[start : start + batch_size].to(device)
+            images, labels = (
+                _move(self._part(stored, start, batch_size), torch.device(device))
+                for stored in (self.images, self.labels)
+            )
+            yield images.to(torch.float32).div_(255).sub_(mean).div_(std), labels
+
+    def _part(self, stored: Tensor, start: int, count: int) -> Tensor:
+        if self.order is None:
+            return stored[start : start + count]
+        return stored.index_select(0, self.order[start : start + count].to(stored.device))
+
+    def reordered(self, places: Tensor) -> EvalSet:
+        """The same images gone through in another order: `places` (N,) are those of this order.
+
+        Nothing is copied: images in a file stay there.
+
+        Raises:
+            ValueError: `places` has not every place once.
+        """
+        if not torch.equal(places.sort().values, torch.arange(len(self))):
+            raise ValueError(f"the places of {len(self)} images are not each given once")
+        return replace(self, order=places if self.order is None else self.order[places])
+
+    def to(self, device: str | torch.device) -> EvalSet:
+        """The set with its pixels on a CUDA device, if they take at most half of its free memory.
+
+        Otherwise, and on other devices, the set itself: batches are copied when they are asked for.
+        """
+        device = torch.device(device)
+        if device.type != "cuda" or self.images.device.type == "cuda":
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if 2 * self.images.nbytes > free:
+            return self
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def subset(self, n: int, seed: int) -> EvalSet:
         """`n` images in memory, each class with its share of them (rounded), drawn with the seed.
+
+        They come in the order in which they are stored.
 
         Raises:
             InputError: there are fewer than `n`.
         """
         if not 1 <= n <= len(self):
             raise InputError(f"can't take {n} images out of {len(self)}; give 1 to {len(self)}")
-        chosen = _stratified(self.labels.numpy(), n, seed)
+        chosen = _stratified(self.labels.cpu().numpy(), n, seed)
         return EvalSet(self.images[chosen], self.labels[chosen], self.mean, self.std)
 
 
@@ -89,6 +127,13 @@ def eval_cache(
     else:
         images = _mapped(Path(folder) / f"eval-{_key(dataset, input)}.npy", shape, batches)
     return EvalSet(images, torch.from_numpy(dataset.labels), input.mean, input.std)
+
+
+def _move(part: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device; to a GPU from pinned memory, so that the host need not wait."""
+    if device.type == "cuda" and part.device.type == "cpu":
+        return part.pin_memory().to(device, non_blocking=True)
+    return part.to(device)
 
 
 _BATCH = 64

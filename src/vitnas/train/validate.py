@@ -52,7 +52,7 @@ def make_evaluate(
             "top1_largest": space.largest,
             "top1_random": space.sample(derived_seed("evaluation", seed)),
         }
-        scores = evaluate_subnets(model, archs.values(), share, device=device)  # type: ignore[arg-type]
+        scores = evaluate_subnets(model, archs.values(), share, device=device)  # type: ignore[call-overload]
         return {name: top1(score) for name, score in zip(archs, scores, strict=True)}
 
     return judge
