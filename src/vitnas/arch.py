@@ -52,6 +52,9 @@ class Arch(Mapping[str, Value]):
             raise AttributeError(f"this {self.family} architecture has no gene {name!r}")
         return self._genes[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._genes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._genes)
 
@@ -134,15 +137,17 @@ def _rebuild(family: str, genes: dict[str, Value]) -> Arch:
 
 
 def _freeze(name: str, value: Any) -> Value:
-    if isinstance(value, list | tuple):
-        return tuple(_freeze(name, item) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, (list, tuple)):
+        return tuple([item if type(item) is int else _freeze(name, item) for item in value])
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"gene {name} is {value!r}; a number must be finite")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise InputError(
             f"gene {name} is {value!r}; a gene is a number, a string or a sequence of them"
         )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"gene {name} is {value!r}; a number must be finite")
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return value
 
 
 def _thaw(value: Any) -> Any:

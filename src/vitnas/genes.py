@@ -20,10 +20,12 @@ def fill(shape: Any, make: Callable[[Position], Any]) -> Any:
     (length,) = shape
     if isinstance(length, tuple):
         return tuple(
-            tuple(make((stage, layer)) for layer in range(depth))
-            for stage, depth in enumerate(length)
+            [
+                tuple([make((stage, layer)) for layer in range(depth)])
+                for stage, depth in enumerate(length)
+            ]
         )
-    return tuple(make((index,)) for index in range(length))
+    return tuple([make((index,)) for index in range(length)])
 
 
 def has_shape(value: Any, shape: Any) -> bool:

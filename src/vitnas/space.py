@@ -13,7 +13,7 @@ import operator
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 from vitnas.arch import Arch, Scalar
@@ -62,7 +62,7 @@ class Choice:
         if self.varies and self.level == "net":
             raise InputError(f"choice {self.name} holds for the whole net: give one list of values")
 
-    @property
+    @cached_property
     def varies(self) -> bool:
         """Whether the values differ from place to place."""
         return bool(self.values) and isinstance(self.values[0], tuple)
@@ -169,7 +169,7 @@ class Space:
         embed_dim this consumes the generator exactly as the official sampler does.
         """
         rng = seed if isinstance(seed, random.Random) else random.Random(_seed(seed))
-        return self.build(lambda choice, at: _draw(choice, at, rng))
+        return self.build(partial(_draw, rng))
 
     def tied(self) -> Iterator[Arch]:
         """Yield architectures of full depth whose layers are all equal.
@@ -195,10 +195,10 @@ class Space:
         def pick(choice: Choice, at: Position) -> Scalar:
             old = _gene(arch, choice.name, at)
             if old not in choice.at(at):
-                return _draw(choice, at, rng)
+                return _draw(rng, choice, at)
             probability = block_prob if choice.level == "block" else net_prob
             redraw = len(choice.at(at)) > 1 and rng.random() < probability
-            return _draw(choice, at, rng) if redraw else old
+            return _draw(rng, choice, at) if redraw else old
 
         return self.build(pick)
 
@@ -212,7 +212,7 @@ class Space:
         def pick(choice: Choice, at: Position) -> Scalar:
             genes = [_gene(parent, choice.name, at) for parent in (first, second)]
             known = [gene for gene in genes if gene in choice.at(at)]
-            return rng.choice(known) if known else _draw(choice, at, rng)
+            return rng.choice(known) if known else _draw(rng, choice, at)
 
         return self.build(pick)
 
@@ -318,6 +318,8 @@ class Space:
         if not has_shape(value, shape):
             yield f"{choice.name} is {value!r}, it needs {describe(shape)}"
             return
+        if isinstance(value, tuple) and not choice.varies and set(value) <= set(choice.values):
+            return  # the common case, seen at once
         places: list[Position] = []
         fill(shape, places.append)
         for at in places:
@@ -355,7 +357,7 @@ def _seed(seed: Any) -> int:
         raise InputError(f"seed is {seed!r}; it must be a whole number") from error
 
 
-def _draw(choice: Choice, at: Position, rng: random.Random) -> Scalar:
+def _draw(rng: random.Random, choice: Choice, at: Position) -> Scalar:
     values = choice.at(at)
     return rng.choice(values) if len(values) > 1 else values[0]  # type: ignore[no-any-return]
 

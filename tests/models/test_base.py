@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
+import subprocess
+import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,6 +107,48 @@ def test_a_kind_reads_as_mappings() -> None:
     kind = Kind("block", (("embed", 8), ("heads", 2)), (("drop_path", 0.1),))
     assert kind.size == {"embed": 8, "heads": 2}
     assert kind.setting == {"drop_path": 0.1}
+
+
+def test_equal_options_give_one_config() -> None:
+    config = make_config(VIT, ARCH, {"num_classes": 3, "img_size": 32})
+    assert make_config(VIT, ARCH, {"img_size": [32, 32], "num_classes": 3}) is config
+    assert make_config(VIT, ARCH, config.to_dict()) is config
+    assert make_config(VIT, ARCH, {"img_size": 32}) is not config
+
+
+def test_options_keep_their_types_whatever_was_made_before() -> None:
+    for rate in (0, 0.0, 0):
+        config = make_config(VIT, ARCH, {"drop_path_rate": rate})
+        assert repr(config.to_dict()["drop_path_rate"]) == repr(rate)
+
+
+@pytest.mark.parametrize("value", [make_config(VIT, ARCH, {}), VIT.units(VIT.config(), ARCH)[1]])
+def test_keys_of_caches_hash_alike_in_another_process(value: Any) -> None:
+    """The hash of text differs between processes, so a pickle must not carry it."""
+    assert isinstance(hash(value), int)
+    code = (
+        "import pickle, sys\n"
+        "value = pickle.load(sys.stdin.buffer)\n"
+        "from vitnas.models import family\n"
+        "from vitnas.arch import Arch\n"
+        f"arch = Arch.from_json({ARCH.to_json()!r})\n"
+        "config = family('vit').config()\n"
+        "assert {value} & {config, family('vit').units(config, arch)[1]}"
+    )
+    run = partial(subprocess.run, [sys.executable, "-c", code], input=pickle.dumps(value))
+    for seed in ("1", "2"):
+        run(check=True, env={"PYTHONHASHSEED": seed})
+
+
+def test_hashes_follow_equality() -> None:
+    kinds = [
+        Kind("block", (("embed", n),), (("drop_path", rate),)) for n in (8, 9) for rate in (0, 1)
+    ]
+    assert len({*kinds, *copy.deepcopy(kinds)}) == 4
+    autoformer = family("autoformer")
+    changed: list[dict[str, Any]] = [{}, {"max_relative_position": 3}]
+    configs = [autoformer.config(**changes) for changes in changed]
+    assert len({*configs, *copy.deepcopy(configs)}) == 2
 
 
 GENES = VIT.genes

@@ -5,7 +5,6 @@ a formula of each unit's sizes. Both are remembered per kind of unit.
 """
 
 from vitnas.cost.conventions import CONVENTIONS, convention
-from vitnas.cost.macs import macs
-from vitnas.cost.params import params
+from vitnas.cost.exact import macs, params
 
 __all__ = ["CONVENTIONS", "convention", "macs", "params"]

@@ -9,8 +9,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
@@ -21,8 +21,29 @@ if TYPE_CHECKING:
 Attention: TypeAlias = Literal["explicit", "factorised"]
 
 
+class _Key:
+    """A frozen dataclass that is the key of caches: its hash is computed once.
+
+    The hash stays out of pickles: that of text differs from process to process.
+    """
+
+    def __init_subclass__(cls) -> None:
+        cls.__hash__ = _Key.__hash__  # type: ignore[method-assign]  # else dataclass makes one
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
+        return hash(tuple(getattr(self, field.name) for field in fields))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(_Key):
     """What all families need beside the architecture: classes, image, regularisation.
 
     Raises:
@@ -68,7 +89,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind(_Key):
     """The sizes of a unit: everything that its static module depends on, beside the config."""
 
     role: str
@@ -129,20 +150,38 @@ class Family:
 def make_config(family: Family, arch: Arch, options: Mapping[str, Any]) -> Any:
     """Return the family's config from options, and from the genes that fix some of them.
 
+    Equal options give the same object.
+
     Raises:
         InputError: an unknown option, a wrong value, or one that contradicts the architecture.
     """
-    fields = {field.name for field in dataclasses.fields(family.config)}
-    values = dict(options)
-    for name in values:
-        if name not in fields:
-            raise unknown(f"{family.name} option", name, fields)
-    for name in fields & set(arch):
-        if values.setdefault(name, arch[name]) != arch[name]:
+    values, config = dict(options), cast("Any", family.config)
+    fields = config.__dataclass_fields__
+    for name in arch:
+        if name in fields and values.setdefault(name, arch[name]) != arch[name]:
             raise InputError(f"{name} is {values[name]}, but the architecture has {arch[name]}")
     if "img_size" in values:
         values["img_size"] = _pair(values["img_size"])
-    return family.config(**values)
+    try:
+        return _config(family.name, config, **values)
+    except TypeError:  # an option of a wrong type that has no hash
+        return _config.__wrapped__(family.name, config, **values)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _config(family: str, config: type[Config], /, **values: Any) -> Config:
+    fields = config.__dataclass_fields__
+    for name in values:
+        if name not in fields:
+            raise unknown(f"{family} option", name, fields)
+    made = config(**values)
+    return _first(made, tuple(type(getattr(made, name)) for name in fields))
+
+
+@lru_cache(maxsize=4096)
+def _first(config: Config, types: tuple[type, ...]) -> Config:
+    """Return the first of equal configs: caches find an object itself faster than its equal."""
+    return config
 
 
 def check_genes(genes: Mapping[str, str], optional: Collection[str], arch: Arch) -> None:
@@ -157,9 +196,9 @@ def check_genes(genes: Mapping[str, str], optional: Collection[str], arch: Arch)
     if not isinstance(depth, int) or depth < 1:
         faults.append(f"depth is {depth!r}, it must be a whole number from 1")
     else:
-        present = {name: level for name, level in genes.items() if name in arch}
-        found = (_gene_fault(name, arch[name], level, depth) for name, level in present.items())
-        faults += [fault for fault in found if fault]
+        for name, level in genes.items():
+            if name in arch and (fault := _gene_fault(name, arch[name], level, depth)):
+                faults.append(fault)
     if faults:
         raise InputError(f"{arch.family} architecture: {'; '.join(faults)}")
 
@@ -168,20 +207,22 @@ def _gene_fault(name: str, value: Any, level: str, depth: int) -> str | None:
     if (level == "block") != isinstance(value, tuple):
         wanted = f"{depth} values, one a layer" if level == "block" else "one value"
         return f"{name} is {value!r}, it must be {wanted}"
-    values = value if isinstance(value, tuple) else (value,)
-    if level == "block" and len(values) != depth:
-        return f"{name} has {len(values)} values, the depth is {depth}"
-    if any(not isinstance(v, int | float) or not 0 < v < math.inf for v in values):
-        return f"{name} is {value!r}, it must be positive"
-    if not name.endswith("_ratio") and any(v != int(v) for v in values):
-        return f"{name} is {value!r}, it must be whole"
+    if level == "block" and len(value) != depth:
+        return f"{name} has {len(value)} values, the depth is {depth}"
+    distinct = set(value) if level == "block" else (value,)
+    for number in distinct:
+        if not isinstance(number, (int, float)) or not 0 < number < math.inf:
+            return f"{name} is {value!r}, it must be positive"
+    if not name.endswith("_ratio"):
+        for number in distinct:
+            if number != int(number):
+                return f"{name} is {value!r}, it must be whole"
     return None
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else value
-    whole = isinstance(pair, list | tuple) and all(isinstance(n, int) for n in pair)
-    if not whole or len(pair) != 2:
+    pair = (value, value) if type(value) is int else value
+    if not isinstance(pair, (list, tuple)) or [type(n) for n in pair] != [int, int]:
         raise InputError(f"img_size is {value!r}; it is one whole number, or height and width")
     return pair[0], pair[1]
 

@@ -5,6 +5,7 @@ Layers may differ in heads and MLP width; the width of a head stays that of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,17 +122,26 @@ def hidden_dim(embed_dim: int, mlp_ratio: float) -> int:
     return int(embed_dim * mlp_ratio)
 
 
-@lru_cache(maxsize=65536)
-def block_kind(config: ViTConfig, embed: int, heads: int, ratio: float, drop_path: float) -> Kind:
-    """Return the kind of a block."""
-    settings = {"drop_path": drop_path, **config.block_settings(embed, heads)}
-    sizes = config.block_sizes(embed, heads, ratio)
-    return Kind("block", tuple(sizes.items()), tuple(settings.items()))
+@lru_cache(maxsize=4096)
+def _blocks(config: ViTConfig) -> Callable[[int, int, int, int, float], Unit]:
+    """Return the function of layer, depth, embed_dim, heads and MLP ratio that makes a block."""
+
+    @lru_cache(maxsize=65536)
+    def kind(embed: int, heads: int, ratio: float, drop_path: float) -> Kind:
+        settings = {"drop_path": drop_path, **config.block_settings(embed, heads)}
+        sizes = config.block_sizes(embed, heads, ratio)
+        return Kind("block", tuple(sizes.items()), tuple(settings.items()))
+
+    @lru_cache(maxsize=65536)
+    def block(layer: int, depth: int, embed: int, heads: int, ratio: float) -> Unit:
+        return Unit(f"blocks.{layer}", kind(embed, heads, ratio, config.drop_path(layer, depth)))
+
+    return block
 
 
 @lru_cache(maxsize=4096)
-def root_kind(config: ViTConfig, embed: int) -> Kind:
-    """Return the kind of the root: patch embedding, tokens, final norm and head."""
+def _root(config: ViTConfig, embed: int) -> Unit:
+    """Return patch embedding, tokens, final norm and head."""
     prefix = config.class_token + config.reg_tokens
     positions = config.tokens - (prefix if config.no_embed_class else 0)
     sizes = {
@@ -143,21 +153,17 @@ def root_kind(config: ViTConfig, embed: int) -> Kind:
         "positions": positions,
         "registers": config.reg_tokens,
     }
-    return Kind("root", tuple(sizes.items()))
+    return Unit("", Kind("root", tuple(sizes.items())))
 
 
 def units(config: ViTConfig, arch: Arch) -> tuple[Unit, ...]:
     """Return the root and the blocks of an architecture."""
     check_genes(GENES, OPTIONAL, arch)
-    layers = zip(arch.num_heads, arch.mlp_ratio, strict=True)
-    blocks = (
-        Unit(
-            f"blocks.{i}",
-            block_kind(config, arch.embed_dim, heads, ratio, config.drop_path(i, arch.depth)),
-        )
-        for i, (heads, ratio) in enumerate(layers)
-    )
-    return (Unit("", root_kind(config, arch.embed_dim)), *blocks)
+    genes: Mapping[str, Any] = arch
+    depth, embed, block = genes["depth"], genes["embed_dim"], _blocks(config)
+    layers = zip(genes["num_heads"], genes["mlp_ratio"], strict=True)
+    blocks = [block(i, depth, embed, *layer) for i, layer in enumerate(layers)]
+    return (_root(config, embed), *blocks)
 
 
 def layouts(config: ViTConfig, role: str, legacy: bool) -> dict[str, str]:
