@@ -38,10 +38,26 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Supernet]
     return folder, net
 
 
+def history(path: Path) -> list[dict[str, Any]]:
+    """The lines that are the same in every repetition of a run: all but how fast it was."""
+    return [line for line in read_metrics(path) if line["kind"] != "speed"]
+
+
+def test_the_speed_of_each_epoch_is_in_the_history(reference: tuple[Path, Supernet]) -> None:
+    lines = [m for m in read_metrics(reference[0] / "metrics.jsonl") if m["kind"] == "speed"]
+    assert [line["epoch"] for line in lines] == [0, 1]
+    for line in lines:
+        assert line["images_per_second"] > 0
+        assert 0 < line["waiting"] < 1
+        assert line["bottleneck"] in ("step", *line["waited_seconds"])
+        assert line["stages"].keys() == {"decode", "augment", "collate", "mixup", "step"}
+        assert line["stages"]["mixup"] > line["stages"]["step"]  # a part of it
+
+
 def assert_same(folder: Path, net: nn.Module, reference: tuple[Path, Supernet]) -> None:
     """Same history and same weights, averages and optimiser state, to the last bit."""
     expected_folder, expected_net = reference
-    assert read_metrics(folder / "metrics.jsonl") == read_metrics(expected_folder / "metrics.jsonl")
+    assert history(folder / "metrics.jsonl") == history(expected_folder / "metrics.jsonl")
     for name, tensor in expected_net.state_dict().items():
         assert torch.equal(net.state_dict()[name], tensor), name
     ours, theirs = (checkpoint.load(f / "checkpoints") for f in (folder, expected_folder))
@@ -64,7 +80,7 @@ def _same(first: Any, second: Any) -> bool:
 def test_metrics_have_a_line_a_step_and_an_evaluation_an_epoch(
     reference: tuple[Path, Supernet],
 ) -> None:
-    lines = read_metrics(reference[0] / "metrics.jsonl")
+    lines = history(reference[0] / "metrics.jsonl")
     steps = [line for line in lines if line["kind"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
     assert {line["epoch"] for line in steps} == {0, 1}
@@ -102,7 +118,7 @@ def test_what_came_after_the_checkpoint_is_repeated_not_doubled(
 
     with pytest.raises(RuntimeError, match="power cut"):
         small_run(tmp_path, sampler=before(14, crash))
-    lines = read_metrics(tmp_path / "metrics.jsonl")
+    lines = history(tmp_path / "metrics.jsonl")
     assert lines[-1]["step"] == 14  # the checkpoint is that of step 10
     net, _ = small_run(tmp_path)
     assert_same(tmp_path, net, reference)
@@ -149,7 +165,7 @@ def test_a_damaged_last_checkpoint_falls_back(
 
 
 def test_a_finished_run_does_nothing(reference: tuple[Path, Supernet]) -> None:
-    before_lines = read_metrics(reference[0] / "metrics.jsonl")
+    before_lines = history(reference[0] / "metrics.jsonl")
     net, result = small_run(reference[0])
     assert result.finished
     assert result.loss is None
@@ -170,7 +186,7 @@ def test_bfloat16_continues_bit_for_bit_too(tmp_path: Path) -> None:
     press = before(4, lambda: os.kill(os.getpid(), signal.SIGINT))
     small_run(tmp_path / "parts", recipe, sampler=press)
     small_run(tmp_path / "parts", recipe)
-    whole, parts = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    whole, parts = (history(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
     assert whole == parts
     assert len(whole) == STEPS + 2
 
@@ -191,7 +207,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         command = [sys.executable, *launcher, str(script), str(tmp_path / name)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    one, two = (history(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
     for first, second in zip(one, two, strict=True):
         assert second.pop("kind") == first.pop("kind")
@@ -207,7 +223,7 @@ def test_it_learns(tmp_path: Path) -> None:
         optim={"base_lr": 4e-2, "warmup_epochs": 2, "clip_grad": 1.0}, evaluate_every=0,
     )  # fmt: skip
     _, result = small_run(tmp_path, recipe, sampler=fixed(SPACE.largest))
-    losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    losses = [line["loss"] for line in history(tmp_path / "metrics.jsonl")]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert result.metrics == {}
 

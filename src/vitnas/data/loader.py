@@ -8,28 +8,23 @@ the program draws change nothing, and skipping batches costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from vitnas.data import rng
-from vitnas.data.transforms import Augment, Input, Transform, train_transform
+from vitnas.data.batches import Key, LabelledImages, Loaded, PerImage, whole
+from vitnas.data.decoded import decode_once
+from vitnas.data.device import Finish, to_device
+from vitnas.data.images import Split
+from vitnas.data.stages import Stages, clock
+from vitnas.data.transforms import Augment, Input, train_transform
 from vitnas.errors import InputError
-
-Key = tuple[int, int, int]  # epoch, position in the list of all ranks, index of the image
-
-
-class LabelledImages(Sized, Protocol):
-    """A map-style data set of (PIL image, class index)."""
-
-    def __getitem__(self, index: int, /) -> tuple[Image.Image, int]:
-        """One image."""
 
 
 def train_loader(
@@ -44,12 +39,15 @@ def train_loader(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
-    pin_memory: bool = False,
+    device: str | torch.device = "cpu",
+    cache_bytes: int = 0,
 ) -> TrainLoader:
     """Batches of one epoch: float32 images (B, C, H, W), augmented, and int64 labels (B,).
 
     The last incomplete batch is dropped. `start_batch` continues an epoch; what comes before is not
-    read. For the next epoch, `loader.at(epoch)` keeps the worker processes.
+    read. For the next epoch, `loader.at(epoch)` keeps the worker processes. Batches arrive on
+    `device`. Images that take at most `cache_bytes` in memory are decoded only once, when the
+    first batch is asked for; the batches are the same.
 
     Raises:
         InputError: too few images for one batch, or a wrong number. While iterating: an image is
@@ -58,17 +56,20 @@ def train_loader(
     plan = Plan(len(dataset), batch_size, seed, augment.repeats, rank, world_size)
     if workers < 0:
         raise InputError(f"workers is {workers}, it must be 0 or more")
+    target = torch.device(device)
     current = _Current(plan)
+    batches = PerImage(dataset, train_transform(input, augment), seed)
     loader = DataLoader(
-        _Augmented(dataset, train_transform(input, augment), seed),
+        batches,
         batch_sampler=current,
-        collate_fn=collate,
+        collate_fn=whole,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=pin_memory,
+        pin_memory=target.type == "cuda",
         generator=torch.Generator(),  # else every epoch would draw from the global one
     )
-    return TrainLoader(loader, current).at(epoch, start_batch)
+    source = _Source(loader, current, target, None, Stages(workers, world_size), cache_bytes)
+    return TrainLoader(source).at(epoch, start_batch)
 
 
 @dataclass(frozen=True)
@@ -125,17 +126,51 @@ class Plan:
             yield [(epoch, position, index) for position, index in pairs]
 
 
+@dataclass
+class _Source:
+    """What the loaders of all epochs share."""
+
+    loader: DataLoader[Any]
+    current: _Current
+    device: torch.device
+    finish: Finish | None
+    stages: Stages
+    cache_bytes: int
+
+    def decode(self) -> None:
+        """Decode all images, once and before there are workers, if they fit."""
+        batches: Any = self.loader.dataset
+        if self.cache_bytes and isinstance(batches.images, Split):
+            workers = self.loader.num_workers
+            batches.images = decode_once(batches.images, self.cache_bytes, workers)
+        self.cache_bytes = 0
+
+    def received(self) -> Iterator[Loaded]:
+        """The batches as they come from the workers, their work counted."""
+        batches = checked(self.loader)
+        while True:
+            asked = clock()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self.stages.received(asked, batch.work, len(batch.labels))
+            yield batch
+
+
 class TrainLoader:
     """The batches of one epoch from `start_batch` on; can be iterated again with the same result.
 
-    Loaders made by `at` share their worker processes, so only one can be iterated at a time.
+    Loaders made by `at` share their worker processes, so only one can be iterated at a time, and
+    `stages`, which measures the latest iteration: what is done between two batches is the step.
     """
 
-    def __init__(
-        self, loader: DataLoader[Any], current: _Current, epoch: int = 0, start_batch: int = 0
-    ) -> None:
-        self._loader, self._current = loader, current
-        self._epoch, self._start = epoch, start_batch
+    def __init__(self, source: _Source, epoch: int = 0, start_batch: int = 0) -> None:
+        self._source, self._epoch, self._start = source, epoch, start_batch
+
+    @property
+    def stages(self) -> Stages:
+        """Where the time of the latest iteration goes."""
+        return self._source.stages
 
     def at(self, epoch: int, start_batch: int = 0) -> TrainLoader:
         """The same loader in another epoch.
@@ -143,20 +178,26 @@ class TrainLoader:
         Raises:
             InputError: the epoch has fewer batches than `start_batch`.
         """
-        total = len(self._current.plan)
+        total = len(self._source.current.plan)
         if epoch < 0 or not 0 <= start_batch <= total:
             raise InputError(
                 f"can't start at epoch {epoch}, batch {start_batch}: an epoch has {total} batches "
                 "of this size; continue with the data and batch size it was started with"
             )
-        return TrainLoader(self._loader, self._current, epoch, start_batch)
+        return TrainLoader(self._source, epoch, start_batch)
 
     def __len__(self) -> int:
-        return len(self._current.plan) - self._start
+        return len(self._source.current.plan) - self._start
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self._current.epoch, self._current.start = self._epoch, self._start
-        yield from checked(self._loader)
+        source, stages = self._source, self._source.stages
+        source.decode()
+        source.current.epoch, source.current.start = self._epoch, self._start
+        stages.reset()
+        for images, labels in to_device(source.received(), source.device, source.finish, stages):
+            began = clock()
+            yield images, labels
+            stages.add("step", clock() - began, len(labels))
 
 
 class _Current:
@@ -170,23 +211,6 @@ class _Current:
 
     def __iter__(self) -> Iterator[list[Key]]:
         return self.plan.batches(self.epoch, self.start)
-
-
-class _Augmented(Dataset[Any]):
-    def __init__(self, images: LabelledImages, transform: Transform, seed: int) -> None:
-        self.images, self.transform, self.seed = images, transform, seed
-
-    def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, int]] | InputError:
-        try:
-            with rng.isolated():
-                return [self._item(*key) for key in keys]
-        except InputError as error:
-            return error
-
-    def _item(self, epoch: int, position: int, index: int) -> tuple[Tensor, int]:
-        image, label = self.images[index]
-        rng.seed_all("augment", self.seed, epoch, position)
-        return self.transform(image), label
 
 
 def collate(samples: Any) -> Any:

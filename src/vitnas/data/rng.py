@@ -54,3 +54,8 @@ def isolated() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(pytorch)
+
+
+def generator(*key: int | str) -> np.random.Generator:
+    """A generator of its own, for what draws for a whole batch at once."""
+    return np.random.Generator(np.random.Philox(key=digest(*key) % 2**128))

@@ -20,7 +20,12 @@ from vitnas.errors import InputError
 _log = logging.getLogger(__name__)
 _FORMAT = "vitnas training checkpoint 1"
 _KEPT = 2
-_FREE = {"root", "workers", "checkpoint_minutes"}  # settings that a resumed run may change
+_FREE = {
+    "root",
+    "workers",
+    "cache_gb",
+    "checkpoint_minutes",
+}  # settings that a resumed run may change
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:

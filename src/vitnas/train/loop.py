@@ -154,7 +154,7 @@ class _Run:
             epochs=self.recipe.epochs,
             steps_per_epoch=self.steps_per_epoch,
             done=self.step,
-            images=self.recipe.batch_size,
+            stages=self.loader.stages,
             shown=self.fabric.is_global_zero,
         )
         with progress, self.interrupt:
@@ -177,6 +177,9 @@ class _Run:
                 found = self._end_epoch()
                 if history is not None and found:
                     history.append("evaluation", step=self.step, epoch=self.evaluated, **found)
+                if history is not None and self.loader.stages.images:
+                    speed = self.loader.stages.record()
+                    history.append("speed", step=self.step, epoch=self.evaluated, **speed)
                 self.evaluated += 1
                 self._save()
                 progress.end_epoch(found)
@@ -276,7 +279,7 @@ def _prepare(
         recipe=recipe,
         folder=folder,
         loader=loader,
-        do_step=prepare.make_step(fabric, wrapped, stepper, recipe, data),
+        do_step=prepare.make_step(fabric, wrapped, stepper, recipe, data, loader.stages),
         schedule=schedule,
         sampler=sampler,
         evaluate=evaluate,

@@ -1,4 +1,4 @@
-"""The history of a run: `metrics.jsonl`, one line a step and one an evaluation."""
+"""The history of a run: `metrics.jsonl`, lines of steps, evaluations and the speed of epochs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from vitnas.errors import InputError
 class MetricsLog:
     """Appends to `metrics.jsonl`, after dropping what lies beyond the point of resumption.
 
-    Lines have `kind`: `step` (with `step`, the steps done, from 1; `epoch`; `loss`; `lr`) or
-    `evaluation` (with `step`, `epoch` and one value for each metric).
+    Lines have `kind`: `step` (with `step`, the steps done, from 1; `epoch`; `loss`; `lr`),
+    `evaluation` (with `step`, `epoch` and one value for each metric) or `speed` (with `step`,
+    `epoch` and what `vitnas.data.stages.Stages.record` gives).
 
     Raises:
         InputError: the file can't be written.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitnas.arch import Arch
 from vitnas.data.loader import TrainLoader, train_loader
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from vitnas.data.sources import Data
+    from vitnas.data.stages import Stages
+    from vitnas.data.transforms import Mix
     from vitnas.train.recipe import TrainRecipe
 
 
@@ -55,7 +57,8 @@ def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:
         workers=recipe.workers,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
-        pin_memory=fabric.device.type == "cuda",
+        device=fabric.device,
+        cache_bytes=int(recipe.cache_gb * 1e9),
     )
     if len(loader) < recipe.accumulate:
         raise InputError(
@@ -92,8 +95,9 @@ def make_step(
     optimizer: torch.optim.Optimizer,
     recipe: TrainRecipe,
     data: Data,
+    stages: Stages,
 ) -> Step:
-    """Return the optimisation step that the recipe describes."""
+    """Return the optimisation step that the recipe describes; `stages` gets the time of mixup."""
     input, distillation, classes = recipe_input(recipe, data), recipe.distillation, data.classes
     teacher = None
     if distillation.teacher is not None:
@@ -109,12 +113,21 @@ def make_step(
         optimizer=optimizer,
         objective=make_objective(distillation, recipe.augment.smoothing),
         seed=recipe.seed,
-        mixup=make_mixup(recipe.augment, len(classes)),
+        mixup=_timed(make_mixup(recipe.augment, len(classes)), stages),
         teacher=teacher,
         inplace_temperature=distillation.temperature if distillation.inplace else None,
         clip_grad=recipe.optim.clip_grad,
         step_skipped_blocks=recipe.optim.step_skipped_blocks,
     )
+
+
+def _timed(mix: Mix | None, stages: Stages) -> Mix | None:
+    def timed(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        assert mix is not None
+        with stages.timed("mixup", len(images), images.device):
+            return mix(images, labels, seed)
+
+    return None if mix is None else timed
 
 
 def run_identity(

@@ -6,9 +6,13 @@ import logging
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from vitnas.data.stages import Stages
 
 _log = logging.getLogger(__name__)
 
@@ -17,16 +21,16 @@ class TrainProgress:
     """A progress bar while entered (on a terminal), and a log line at the end of each epoch."""
 
     def __init__(
-        self, *, epochs: int, steps_per_epoch: int, done: int, images: int, shown: bool
+        self, *, epochs: int, steps_per_epoch: int, done: int, stages: Stages, shown: bool
     ) -> None:
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
-        self._images = images
+        self._stages = stages
         self._shown = shown
         self._total = epochs * steps_per_epoch
         self._first = self._step = done
         self._began = time.monotonic()
-        self._epoch_began, self._epoch_first = self._began, done
+        self._epoch_first = done
         self._loss_sum, self._lr = 0.0, 0.0
         console = Console(stderr=True)
         self._bar = Progress(
@@ -34,13 +38,13 @@ class TrainProgress:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.1e}"),
-            TextColumn("{task.fields[rate]:.0f} images/s"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not (shown and console.is_terminal),
         )
         self._task = self._bar.add_task(
-            "training", total=self._total, completed=done, loss=0.0, lr=0.0, rate=0.0
+            "training", total=self._total, completed=done, loss=0.0, lr=0.0, speed=""
         )
 
     def __enter__(self) -> TrainProgress:
@@ -67,7 +71,7 @@ class TrainProgress:
             description=f"epoch {epoch}/{self._epochs}",
             loss=loss,
             lr=lr,
-            rate=self._rate(),
+            speed=self._stages.text(),
         )
 
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
@@ -77,18 +81,14 @@ class TrainProgress:
         parts = [f"epoch {self._step // self._steps_per_epoch}/{self._epochs}"]
         if steps:
             parts += [f"loss {self._loss_sum / steps:.4f}", f"lr {self._lr:.2e}"]
-            parts += [f"{self._rate():.0f} images/s"]
+            parts += [self._stages.text()]
         parts += [f"{name} {value:.2f}" for name, value in metrics.items()]
         if self._step > self._first:
             left = (now - self._began) / (self._step - self._first) * (self._total - self._step)
             parts += [f"{_duration(left)} left"]
         if self._shown:
             _log.info(", ".join(parts))
-        self._epoch_began, self._epoch_first, self._loss_sum = now, self._step, 0.0
-
-    def _rate(self) -> float:
-        steps = self._step - self._epoch_first
-        return steps * self._images / max(time.monotonic() - self._epoch_began, 1e-9)
+        self._epoch_first, self._loss_sum = self._step, 0.0
 
 
 def _duration(seconds: float) -> str:

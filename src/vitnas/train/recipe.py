@@ -107,8 +107,9 @@ class TrainRecipe:
     `batch_size` is global: images of one optimiser step over all processes, `accumulate` parts
     after each other. `data`, `root` and `skip_broken` are for `open_data`; `space` is a name, a
     YAML file or the mapping itself; `model` holds options of the model family. Without `input`,
-    images are prepared as is usual for the data, at `img_size` if it is given. `evaluate_every`
-    counts epochs, 0 is never.
+    images are prepared as is usual for the data, at `img_size` if it is given. Training images that
+    take at most `cache_gb` GB are decoded only once and kept in the memory of each process, 0 is
+    never. `evaluate_every` counts epochs, 0 is never.
 
     Raises:
         InputError: listing every wrong value.
@@ -136,6 +137,7 @@ class TrainRecipe:
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: int = 0
     workers: int = 0
+    cache_gb: float = 2.0
     evaluate_every: int = 1
     checkpoint_minutes: float = 10.0
 
@@ -163,6 +165,7 @@ class TrainRecipe:
             ),
             seed=(self.seed >= 0, "0 or more"),
             workers=(self.workers >= 0, "0 or more"),
+            cache_gb=(self.cache_gb >= 0, "0 or more"),
             evaluate_every=(self.evaluate_every >= 0, "0 or more"),
             checkpoint_minutes=(self.checkpoint_minutes > 0, "above 0"),
         )
