@@ -33,6 +33,22 @@ def tokens(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(2, grid[0] * grid[1] + 1, 12, dtype=dtype)
 
 
+def count_calls(
+    made: RelativePositionAttention, name: str, monkeypatch: pytest.MonkeyPatch
+) -> list[object]:
+    """Count the calls of a method in the returned list."""
+    calls: list[object] = []
+    method = getattr(made, name)
+
+    def counted(*args: Tensor) -> Tensor:
+        calls.append(None)
+        out: Tensor = method(*args)
+        return out
+
+    monkeypatch.setattr(made, name, counted)
+    return calls
+
+
 GRIDS = [
     pytest.param((4, 4), 14, id="square"),
     pytest.param((10, 14), 14, id="160x224"),
@@ -45,10 +61,14 @@ GRIDS = [
 
 
 @pytest.mark.parametrize(("grid", "distance"), GRIDS)
+@pytest.mark.parametrize("path", ["cpu training", "fused"])
 def test_values_and_gradients_equal_explicit_attention(
-    grid: tuple[int, int], distance: int
+    grid: tuple[int, int], distance: int, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = attention(grid, max_distance=distance)
+    calls = count_calls(made, "attend" if path == "fused" else "attend_explicitly", monkeypatch)
+    if path == "fused":  # the path of other devices and of compilers
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     explicit = ExplicitAttention(made)
     found = []
     x = tokens(grid)
@@ -57,6 +77,7 @@ def test_values_and_gradients_equal_explicit_attention(
         out = module(given)
         leaves = [given, *made.parameters()]
         found.append((out, torch.autograd.grad(torch.sin(out).sum(), leaves)))
+    assert len(calls) == 1
     (ours, our_gradients), (theirs, their_gradients) = found
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     for mine, wanted in zip(our_gradients, their_gradients, strict=True):
@@ -91,6 +112,19 @@ def test_bf16_autocast_is_as_exact_as_the_explicit_form() -> None:
     ours_off, theirs_off = ((out.float() - exact).abs().max() for out in (ours, theirs))
     assert ours_off < 2 * theirs_off + 0.02
     assert ours_off < 0.05 * exact.abs().max()
+
+
+def test_cpu_training_in_float32_and_bf16_is_as_exact_as_the_fused_path() -> None:
+    exact, x = attention((4, 5)), tokens((4, 5))
+    wanted = torch.autograd.grad(torch.sin(exact(x)).sum(), list(exact.parameters()))
+    for dtype, off in ((torch.float32, 1e-5), (torch.bfloat16, 0.1)):
+        made = attention((4, 5), torch.float32)
+        made.load_state_dict(exact.state_dict())
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = made(x.float())
+        found = torch.autograd.grad(torch.sin(out.float()).sum(), list(made.parameters()))
+        for mine, want in zip(found, wanted, strict=True):
+            assert (mine - want).abs().max() < off * want.abs().max()
 
 
 def test_every_part_of_the_tables_matters() -> None:

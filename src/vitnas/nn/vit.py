@@ -19,6 +19,7 @@ from timm.layers import LayerNorm, Mlp
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class RelativePositionAttention(nn.Module):
@@ -84,33 +85,37 @@ class RelativePositionAttention(nn.Module):
         if attn_mask is not None or is_causal:
             raise ValueError("relative position attention takes no mask")
         shape = (x.shape[0], x.shape[1], 3, self.num_heads, self.head_dim)
-        q, k, v = self.qkv(x).view(shape).permute(2, 0, 3, 1, 4).unbind(0)
-        out = self.attend(q, k, v)
-        projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
+        qkv = self.qkv(x).view(shape)
+        trains_on_cpu = qkv.device.type == "cpu" and torch.is_grad_enabled()
+        if self.grid is not None and trains_on_cpu and not torch.compiler.is_compiling():
+            out = self.attend_explicitly(qkv)
+        else:
+            out = self.attend(*qkv.permute(2, 0, 3, 1, 4).unbind(0)).transpose(1, 2).flatten(2)
+        projected: Tensor = self.proj(out)
         return projected
+
+    def attend_explicitly(self, qkv: Tensor) -> Tensor:
+        """Return the same as `attend`, (B, N, H·d), for q, k, v stacked as (B, N, 3, H, d).
+
+        Its backward is written out for training on a CPU, where that of the fused kernel is slow;
+        it keeps the probabilities.
+        """
+        keys, values = self._tables(qkv.dtype)
+        place = self.place.to(qkv.dtype)
+        out: Tensor = _Explicit.apply(qkv, keys, values, place, self.grid, self.scale)
+        return out
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return the attention output of q, k and v, all (B, H, N, d)."""
         if self.grid is None:
             return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        rows, cols = self.grid
-        # Entry 0 reaches every query: on keys the softmax cancels it, on values it is a constant.
-        k_zero = self.rel_k_rows[0] + self.rel_k_cols[0]
-        v_zero = self.rel_v_rows[0] + self.rel_v_cols[0]
-        k_rows = (self.rel_k_rows[self.row_index] - k_zero).to(q.dtype)
-        k_cols = self.rel_k_cols[self.col_index].to(q.dtype)
-        v_rows = (self.rel_v_rows[self.row_index] - v_zero).to(q.dtype)
-        v_cols = self.rel_v_cols[self.col_index].to(q.dtype)
-
-        grid_q = q[:, :, 1:].reshape(*q.shape[:2], rows, cols, -1)
-        bias = torch.cat(
-            [
-                torch.einsum("bhrcd,rsd->bhrcs", grid_q, k_rows),
-                torch.einsum("bhrcd,csd->bhrcs", grid_q, k_cols),
-            ],
-            dim=-1,
-        )
-        bias = F.pad(bias.flatten(2, 3), (0, 0, 1, 0))
+        keys, values = self._tables(q.dtype)
+        k_rows, k_cols = _by_pair(keys, self.grid)
+        v_rows, v_cols = _by_pair(values, self.grid)
+        grid_q = q[:, :, 1:].reshape(*q.shape[:2], *self.grid, -1)
+        row_bias = torch.einsum("bhrcd,rds->bhrcs", grid_q, k_rows)
+        col_bias = torch.einsum("bhrcd,cds->bhrcs", grid_q, k_cols)
+        bias = F.pad(torch.cat([row_bias, col_bias], dim=-1).flatten(2, 3), (0, 0, 1, 0))
         place = self.place.to(q.dtype).expand(*k.shape[:2], -1, -1)
         out = F.scaled_dot_product_attention(
             torch.cat([q, bias], dim=-1),
@@ -118,24 +123,138 @@ class RelativePositionAttention(nn.Module):
             torch.cat([v, place], dim=-1),
             scale=self.scale,
         )
-        sums = out[:, :, 1:, self.head_dim :].reshape(*q.shape[:2], rows, cols, -1)
-        values = torch.einsum("bhrcs,rsd->bhrcd", sums[..., :rows], v_rows) + torch.einsum(
-            "bhrcs,csd->bhrcd", sums[..., rows:], v_cols
-        )
-        return (
-            out[..., : self.head_dim]
-            + F.pad(values.flatten(2, 3), (0, 0, 1, 0))
-            + v_zero.to(q.dtype)
-        )
+        sums = out[:, :, 1:, self.head_dim :].reshape(*q.shape[:2], *self.grid, -1)
+        rows = self.grid[0]
+        mixed = torch.einsum("bhrcs,rds->bhrcd", sums[..., :rows], v_rows)
+        mixed = mixed + torch.einsum("bhrcs,cds->bhrcd", sums[..., rows:], v_cols)
+        mixed = F.pad(mixed.flatten(2, 3), (0, 0, 1, 0))
+        return out[..., : self.head_dim] + mixed + values[-1]
+
+    def _tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return keys (T, d) and values (T + 1, d) by distance, rows first; T is 2R + 2C - 2.
+
+        Entry 0 reaches every query: on keys the softmax cancels it, on values it is a constant,
+        which stands last.
+        """
+        k_zero = self.rel_k_rows[0] + self.rel_k_cols[0]
+        v_zero = self.rel_v_rows[0] + self.rel_v_cols[0]
+        rows, cols = self.row_index, self.col_index
+        keys = torch.cat([self.rel_k_rows[rows] - k_zero, self.rel_k_cols[cols]])
+        values = torch.cat([self.rel_v_rows[rows] - v_zero, self.rel_v_cols[cols], v_zero[None]])
+        return keys.to(dtype), values.to(dtype)
+
+
+def _by_pair(table: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return table entries of each (query row, d, key row) and each (query column, d, key column).
+
+    The distance to row s from row r is entry s - r + R - 1: a window that slides back.
+    """
+    rows, cols = grid
+    ends = table[: 2 * rows - 1], table[2 * rows - 1 : 2 * (rows + cols) - 2]
+    return ends[0].unfold(0, rows, 1).flip(0), ends[1].unfold(0, cols, 1).flip(0)
+
+
+class _Explicit(torch.autograd.Function):
+    """Relative position attention by plain matrix products, with the backward of each.
+
+    `keys` (2R + 2C - 2, d) and `values` (one row more, which serves every query) hold the tables by
+    distance, rows first, clipping and offset included. T is their length, W is d + R + C rounded up
+    to what matrix products like. `place` (N, R + C) holds the indicators.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        place: Tensor,
+        grid: tuple[int, int],
+        scale: float,
+    ) -> Tensor:
+        b, n, _, h, d = qkv.shape
+        used = d + sum(grid)
+        stack = qkv.new_empty(3, b * h, n, -(-used // 16) * 16)
+        stack[..., :d].view(3, b, h, n, d).copy_(qkv.permute(2, 0, 3, 1, 4))
+        stack[1:, ..., d:used] = place
+        stack[..., used:] = 0
+        q, k, v = stack.unbind(0)
+        _by_distance(q, keys, grid)
+        scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)
+        probabilities = torch.softmax(scores, dim=-1, out=scores)
+        out = torch.bmm(probabilities, v)
+        sums = _to_distance(out, d, len(values), grid)
+        sums[..., -1] = 1
+        ctx.save_for_backward(stack, probabilities, sums, keys, values)
+        ctx.shape, ctx.grid, ctx.scale = qkv.shape, grid, scale
+        mixed = torch.addmm(out.flatten(0, 1)[:, :d], sums.flatten(0, 1), values)
+        return mixed.view(b, h, n, d).transpose(1, 2).reshape(b, n, h * d)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        stack, probabilities, sums, keys, values = ctx.saved_tensors
+        (q, k, v), (b, n, _, h, d) = stack.unbind(0), ctx.shape
+        g = torch.zeros_like(q)
+        g[..., :d].view(b, h, n, d).copy_(grad.view(b, n, h, d).transpose(1, 2))
+        g_values = sums.flatten(0, 1).t() @ g.flatten(0, 1)[:, :d]
+        _by_distance(g, values[:-1], ctx.grid)
+        g_qkv = grad.new_empty(3, b * h, n, d)
+        torch.bmm(probabilities.transpose(1, 2), g[..., :d], out=g_qkv[2])
+        scores = torch.bmm(g, v.transpose(1, 2))
+        torch._softmax_backward_data(scores, probabilities, -1, scores.dtype, grad_input=scores)
+        how = {"beta": 0, "alpha": ctx.scale}
+        torch.baddbmm(g_qkv[1], scores.transpose(1, 2), q[..., :d], out=g_qkv[1], **how)
+        g_q = torch.baddbmm(q.new_empty(()), scores, k, **how)
+        g_sums = _to_distance(g_q, d, len(keys), ctx.grid).flatten(0, 1)
+        g_keys = g_sums.t() @ q.flatten(0, 1)[:, :d]
+        torch.addmm(g_q.flatten(0, 1)[:, :d], g_sums, keys, out=g_qkv[0].view(-1, d))
+        g_qkv = g_qkv.view(3, b, h, n, d).permute(1, 3, 0, 2, 4)
+        return g_qkv, g_keys, g_values, None, None, None
+
+
+def _by_distance(x: Tensor, table: Tensor, grid: tuple[int, int]) -> None:
+    """Write x·table behind the d columns of x (B·H, N, W): at each row and column of keys."""
+    d = table.shape[1]
+    products = (x.flatten(0, 1)[:, :d] @ table.t()).view(*x.shape[:2], len(table))
+    x[:, 0, d:] = 0  # the class token has no place
+    for part, window in _windows(x, d, products, grid):
+        part.copy_(window)
+
+
+def _to_distance(x: Tensor, d: int, length: int, grid: tuple[int, int]) -> Tensor:
+    """Return (B·H, N, length): what x has behind its d columns, by distance; the adjoint."""
+    found = x.new_zeros(*x.shape[:2], length)
+    for part, window in _windows(x, d, found, grid):
+        window.copy_(part)
+    return found
+
+
+def _windows(
+    x: Tensor, d: int, table: Tensor, grid: tuple[int, int]
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return views of x and of a table (B·H, N, T) by query (r, c) and key row, and key column.
+
+    As in `_by_pair`, without copies.
+    """
+    rows, cols = grid
+    part = x[:, 1:].view(len(x), *grid, x.shape[2])
+    one, token, _ = table.stride()
+    first = table.storage_offset() + token + rows - 1
+    row_strides, col_strides = (one, cols * token - 1, token, 1), (one, cols * token, token - 1, 1)
+    row_window = table.as_strided((len(x), *grid, rows), row_strides, first)
+    col_window = table.as_strided((len(x), *grid, cols), col_strides, first + rows + cols - 1)
+    end = d + rows + cols
+    return (part[..., d : d + rows], row_window), (part[..., d + rows : end], col_window)
 
 
 def _grid_buffers(grid: tuple[int, int], max_distance: int) -> dict[str, Tensor]:
-    """Return table entries for each pair of rows and of columns, and where each token stands."""
+    """Return table entries of all distances of rows and of columns, and where each token stands."""
     rows, cols = grid
 
     def index(length: int) -> Tensor:
-        at = torch.arange(length)
-        return (at[None, :] - at[:, None]).clamp(-max_distance, max_distance) + max_distance + 1
+        distances = torch.arange(1 - length, length)
+        return distances.clamp(-max_distance, max_distance) + max_distance + 1
 
     place = torch.zeros(1 + rows * cols, rows + cols)
     patch = torch.arange(rows * cols)
