@@ -180,6 +180,30 @@ def test_the_torch_free_modules_bring_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+SLOW = ("numpy", "PIL", "pydantic", "rich")
+REFUSED = [
+    ["trian"],
+    ["profile", "autoformer-tny"],
+    ["spaces", "autoformer-tny"],
+    ["archs", "autoformer-tny"],
+    ["search", "run", "--nosuch", "3"],
+    ["train", "digts", "run"],
+]
+
+
+def test_names_are_refused_before_anything_slow_is_loaded() -> None:
+    code = (
+        "import sys\n"
+        "from vitnas.cli import main\n"
+        f"for words in {REFUSED!r}:\n"
+        "    assert main(words) == 2, words\n"
+        f"    slow = [module for module in {SLOW!r} if module in sys.modules]\n"
+        "    assert not slow, f'{words} imports {slow}'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_public_names_resolve() -> None:
     assert set(dir(vitnas)) == set(vitnas.__all__)
     for name in vitnas.__all__:

@@ -6,28 +6,40 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-class Terminal(Console):
-    """Standard output for rich's tables and texts."""
+def terminal() -> Console:
+    """Return standard output for rich's tables and texts.
 
-    def on_broken_pipe(self) -> None:
-        """Leave it to `vitnas.cli.main`, where rich would end the process."""
-        raise  # the error that is being handled
+    Rich is loaded here and not above, so that a wrong name is refused before.
+    """
+    from rich.console import Console
+
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to `vitnas.cli.main`, where rich would end the process."""
+            raise  # the error that is being handled
+
+    return Terminal()
 
 
 def say(text: str) -> None:
     """Print a line as it is; the terminal wraps it if it must."""
-    Terminal().print(Text(text), soft_wrap=True)
+    from rich.text import Text
+
+    terminal().print(Text(text), soft_wrap=True)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
     """Print a table whose first `left` columns are text and the rest figures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(
         title=title or None,
         title_justify="left",
@@ -40,12 +52,12 @@ def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) 
         made.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         made.add_row(*map(Text, row))
-    Terminal().print(made)
+    terminal().print(made)
 
 
 def title(text: str) -> None:
     """Print the heading of a part of a longer command."""
-    Terminal().rule(text, align="left")
+    terminal().rule(text, align="left")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import platform
 import time
 from pathlib import Path
 
-from vitnas.cli.log import Terminal, say, title
+from vitnas.cli.log import say, terminal, title
 from vitnas.cli.usage import Number, PositionalFolder
 from vitnas.errors import InputError
 
@@ -88,4 +88,4 @@ def _compare(run: Path) -> None:
     from vitnas.report.nets import nets
     from vitnas.report.tables import comparison_table
 
-    Terminal().print(comparison_table([net.row for net in nets(read_contents(run))]))
+    terminal().print(comparison_table([net.row for net in nets(read_contents(run))]))

@@ -41,7 +41,6 @@ def train(
     """
     # Torch takes seconds to load, so names and data are looked at before.
     from vitnas import run as layout
-    from vitnas.data.sources import open_data
     from vitnas.train.reading import dump_recipe, load_recipe, recipe_space
 
     given = read_settings(overrides, data=data, root=root, space=space)
@@ -54,6 +53,8 @@ def train(
         )
     if settings.data is None:
         raise InputError(f"recipe {recipe} names no data: give --data, for example --data digits")
+    from vitnas.data.sources import open_data
+
     images = open_data(
         settings.data,
         search_fraction=settings.search_fraction,

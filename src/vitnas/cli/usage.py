@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import tyro
-from rich.text import Text
 from tyro.conf import UseAppendAction, arg
 
-from vitnas.cli.log import Terminal
+from vitnas.cli.log import terminal
 from vitnas.errors import InputError
 
 
@@ -26,6 +25,7 @@ def _optional(metavar: str) -> Any:
 
 Name: TypeAlias = Annotated[str, arg(metavar="NAME")]
 Number: TypeAlias = Annotated[int, arg(metavar="N")]
+NumberOrAuto: TypeAlias = Annotated[int | Literal["auto"], arg(metavar="N")]
 MaybeName: TypeAlias = Annotated[str | None, _optional("NAME")]
 MaybeNumber: TypeAlias = Annotated[int | None, _optional("N")]
 MaybeQuantity: TypeAlias = Annotated[str | None, _optional("N")]
@@ -80,10 +80,12 @@ def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> Callable[
 
 def _show(text: str) -> None:
     """Print tyro's help, of which tyro does not wrap the text above the options."""
-    terminal = Terminal()
-    for line in Text.from_ansi(text.rstrip()).wrap(terminal, terminal.width):
+    from rich.text import Text
+
+    output = terminal()
+    for line in Text.from_ansi(text.rstrip()).wrap(output, output.width):
         line.rstrip()
-        terminal.print(line)
+        output.print(line)
 
 
 def _caller(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:

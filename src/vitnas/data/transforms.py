@@ -1,6 +1,6 @@
 """What is done to images: settings as values, carried out by timm.
 
-Importing this module is cheap: torch and timm are loaded when a transform is made.
+Importing this module is cheap: numpy, torch and timm are loaded when a transform is made.
 """
 
 from __future__ import annotations
@@ -8,20 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from PIL import Image
-
-from vitnas.data import rng
 from vitnas.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from vitnas.data.sources import Data
 
-Transform = Callable[[Image.Image], "Tensor"]
-Mix = Callable[["Tensor", "Tensor", int], "tuple[Tensor, Tensor]"]
+Transform: TypeAlias = "Callable[[Image.Image], Tensor]"
+Mix: TypeAlias = "Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -253,6 +251,7 @@ def _mend_posterize(middle: Any) -> None:
 
 
 def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    from PIL import Image
     from timm.data.auto_augment import posterize
 
     mended: Image.Image = posterize(image, bits) if bits > 0 else Image.new(image.mode, image.size)
@@ -276,6 +275,8 @@ def make_mixup(augment: Augment, num_classes: int) -> Mix | None:
     if augment.mixup == augment.cutmix == augment.smoothing == 0:
         return None
     from timm.data import Mixup
+
+    from vitnas.data import rng
 
     mixes = augment.mixup > 0 or augment.cutmix > 0
     mixup = Mixup(

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.models import FAMILIES, Kind, family, make_config
@@ -34,6 +32,8 @@ def space(name: str | Path) -> Space:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise unknown("search space", str(name), SPACES)
+    import yaml
+
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
