@@ -53,16 +53,43 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     path = files.write(tmp_path / "a.txt", "old")
+    with _half(path, "os.kill(os.getpid(), signal.SIGKILL)") as killed:
+        assert killed.wait() == -9
+    assert path.read_text() == "old"
+    assert [other.suffix for other in tmp_path.iterdir() if other != path] == [".tmp"]
+    files.write(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    path = files.write(tmp_path / "[a].txt", "old")
+    other = tmp_path / "[a]"  # of which ".[a].*.tmp" would be an unfinished file
+    with _half(path, "print(flush=True); sys.stdin.read()") as writing:
+        assert writing.stdout is not None
+        writing.stdout.readline()
+        for target in (path, other):
+            files.write(target, "mine")
+        assert [file.suffix for file in sorted(tmp_path.iterdir())] == [".tmp", "", ".txt"]
+        writing.communicate("")
+    assert writing.returncode == 0
+    assert path.read_text() == "ne"
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+def _half(path: Path, then: str) -> subprocess.Popen[str]:
+    """Start a process that has written half a file."""
     code = (
         "import os, signal, sys\n"
         "from vitnas import files\n"
         "def half(path):\n"
         "    path.write_text('ne')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    {then}\n"
         "files.write(sys.argv[1], half)"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
-    assert path.read_text() == "old"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])

@@ -1,11 +1,17 @@
-"""Files that are either whole or absent: written beside the target, flushed, then renamed."""
+"""Files that are either whole or absent: written beside the target, flushed, then renamed.
+
+A process that is killed leaves what it had written beside the target. It held a lock on that file,
+which the system lets go of, so the next writer of the same target can tell and deletes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +30,15 @@ def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if callable(content):
-            content(temporary)
-        else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _delete_abandoned(path)
+        with _locked(temporary):
+            if callable(content):
+                content(temporary)
+            else:
+                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from error
@@ -58,6 +66,23 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+@contextlib.contextmanager
+def _locked(temporary: Path) -> Iterator[None]:
+    """Lock a file for as long as it is written; file systems without locks do without."""
+    with temporary.open("ab") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _delete_abandoned(path: Path) -> None:
+    """Delete what killed writers of the same target left: files that nobody holds a lock on."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError), temporary.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
