@@ -123,19 +123,22 @@ def test_a_half_written_file_is_never_used(
 def test_a_killed_process_leaves_no_cache(
     pets: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, folder = Input((16, 16)), tmp_path / "cache"
+    ours, folder = Input((64, 64)), tmp_path / "cache"
     child = os.fork()
     if not child:
         try:
             monkeypatch.setattr(cache, "_BATCH", 8)
-            monkeypatch.setattr(Split, "__getitem__", _dies_at(30))
+            monkeypatch.setattr(Split, "__getitem__", _dies_at(60))
             eval_cache(pets.train, ours, folder=folder)
         finally:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert [file.suffix for file in folder.iterdir()] == [".tmp"]
+    (half,) = folder.iterdir()
+    assert half.suffix == ".tmp"
+    assert 0 < half.stat().st_size < len(pets.train) * 3 * 64 * 64
     kept = eval_cache(pets.train, ours, folder=folder)
     assert torch.equal(torch.cat([i for i, _ in kept.batches(9)]), _expected(pets.train, ours))
+    assert [file.suffix for file in folder.iterdir()] == [".npy"]  # and the half is gone
 
 
 def _dies_at(place: int) -> Any:
@@ -204,6 +207,63 @@ def test_subsets_differ_by_seed() -> None:
             whole.subset(n, 0)
     with pytest.raises(InputError, match="batch_size is 0"):
         next(whole.batches(0))
+
+
+def test_another_order_keeps_the_images_where_they_are(pets: Data, tmp_path: Path) -> None:
+    kept = eval_cache(pets.train, Input((16, 16)), folder=tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randperm(len(kept), generator=generator)
+    moved = kept.reordered(places)
+    assert moved.images.data_ptr() == kept.images.data_ptr()
+    images, labels = (torch.cat(parts) for parts in zip(*kept.batches(50), strict=True))
+    new_images, new_labels = (torch.cat(parts) for parts in zip(*moved.batches(7), strict=True))
+    assert torch.equal(new_images, images[places])
+    assert torch.equal(new_labels, labels[places])
+    back = moved.reordered(places.argsort())
+    assert torch.equal(torch.cat([images for images, _ in back.batches(9)]), images)
+    assert torch.equal(moved.subset(9, 1).images, kept.subset(9, 1).images)
+    for wrong in (places[:-1], places.clamp(max=3), places + 1):
+        with pytest.raises(ValueError, match=f"the places of {len(kept)} images are not each"):
+            kept.reordered(wrong)
+
+
+def test_only_a_cuda_device_takes_the_images(pets: Data) -> None:
+    kept = eval_cache(pets.search, Input((16, 16)))
+    assert kept.to("cpu") is kept
+    assert kept.to("mps") is kept
+
+
+@pytest.mark.parametrize(("free", "taken"), [(1.9, False), (2.1, True)])
+def test_a_gpu_takes_the_images_if_there_is_room(
+    pets: Data, monkeypatch: pytest.MonkeyPatch, free: float, taken: bool
+) -> None:
+    kept = eval_cache(pets.search, Input((16, 16)))
+    moved: list[str] = []
+    size = kept.images.nbytes
+
+    def move(tensor: torch.Tensor, device: Any) -> torch.Tensor:
+        moved.append(str(device))
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free * size), 0))
+    monkeypatch.setattr(torch.Tensor, "to", move)
+    assert (kept.to("cuda:1") is not kept) == taken
+    assert moved == ["cuda:1"] * 2 * taken
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu(pets: Data) -> None:
+    kept = eval_cache(pets.train, Input((16, 16)))
+    kept = kept.reordered(torch.arange(len(kept)).flip(0))
+    there = kept.to("cuda")
+    assert there.images.is_cuda
+    images, labels = (torch.cat(parts) for parts in zip(*kept.batches(13), strict=True))
+    for split in (kept, there):
+        found, classes = (torch.cat(x) for x in zip(*split.batches(13, "cuda"), strict=True))
+        assert found.is_cuda
+        assert torch.allclose(found.cpu(), images, atol=1e-6)
+        assert torch.equal(classes.cpu(), labels)
+    assert torch.equal(there.subset(9, 1).images.cpu(), kept.subset(9, 1).images)
 
 
 def test_values_are_standardised() -> None:
