@@ -190,14 +190,15 @@ def check_genes(genes: Mapping[str, str], optional: Collection[str], arch: Arch)
     Raises:
         InputError: it hasn't; every fault is named.
     """
-    faults = [f"{name} is missing" for name in genes if name not in arch]
-    faults += [f"{name} is no gene" for name in arch if name not in genes and name not in optional]
+    names = dict.fromkeys(arch)
+    faults = [f"{name} is missing" for name in genes if name not in names]
+    faults += [f"{name} is no gene" for name in names if name not in genes and name not in optional]
     depth = arch.get("depth")
     if not isinstance(depth, int) or depth < 1:
         faults.append(f"depth is {depth!r}, it must be a whole number from 1")
     else:
         for name, level in genes.items():
-            if name in arch and (fault := _gene_fault(name, arch[name], level, depth)):
+            if name in names and (fault := _gene_fault(name, arch[name], level, depth)):
                 faults.append(fault)
     if faults:
         raise InputError(f"{arch.family} architecture: {'; '.join(faults)}")

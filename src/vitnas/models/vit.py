@@ -156,6 +156,7 @@ def _root(config: ViTConfig, embed: int) -> Unit:
     return Unit("", Kind("root", tuple(sizes.items())))
 
 
+@lru_cache(maxsize=1024)  # a candidate's params, MACs and graph are asked for one after the other
 def units(config: ViTConfig, arch: Arch) -> tuple[Unit, ...]:
     """Return the root and the blocks of an architecture."""
     check_genes(GENES, OPTIONAL, arch)
