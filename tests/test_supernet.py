@@ -184,6 +184,29 @@ def test_units_may_be_wrapped(net: Supernet) -> None:
         )
 
 
+def test_grad_checkpointing_saves_memory_and_changes_no_bit() -> None:
+    net = models.make(SPACE, drop_path_rate=0.5, **OPTIONS)[0].train()
+    arch = SPACE.largest
+    results = []
+    for enable in (False, True):
+        net.set_grad_checkpointing(enable)
+        kept: list[int] = []
+
+        def keep(tensor: torch.Tensor, kept: list[int] = kept) -> torch.Tensor:
+            kept.append(tensor.numel())
+            return tensor
+
+        torch.manual_seed(3)
+        net.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = net(IMAGES, arch).sin().sum()
+        loss.backward()
+        results.append((sum(kept), [p.grad.clone() for p in net.parameters()]))  # type: ignore[union-attr]
+    (plain, wanted), (less, found) = results
+    assert less < plain / 3
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
 def test_copies_are_independent(net: Supernet) -> None:
     arch = SPACE.sample(0)
     wanted = net(IMAGES, arch)

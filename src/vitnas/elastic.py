@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from vitnas import axes, slicing
 from vitnas.models import Config, Family, Kind, family
@@ -154,10 +155,21 @@ class Elastic(nn.Module):
 
 
 class ElasticBlock(Elastic):
-    """A unit that the root calls in turn: tokens in, tokens out."""
+    """A unit that the root calls in turn: tokens in, tokens out.
+
+    With `grad_checkpointing` it keeps only its input for the backward, which computes the rest again.
+    """
+
+    grad_checkpointing: bool = False
 
     def forward(self, x: Tensor, program: Program) -> Tensor:
         """Return the unit's output at the kind of this program."""
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            found: Tensor = checkpoint(self._forward, x, program, use_reentrant=False)
+            return found
+        return self._forward(x, program)
+
+    def _forward(self, x: Tensor, program: Program) -> Tensor:
         return self.run(program, self.slices(program.steps), x)
 
 

@@ -105,6 +105,12 @@ class Supernet(Elastic):
             x = block(x, block.program(unit.kind, x.device))
         return self.run(program, parameters, x, self._family.head)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: keep only the input of each block, as timm's models do."""
+        for module in self.modules():
+            if isinstance(module, ElasticBlock):
+                module.grad_checkpointing = enable
+
     @torch.no_grad()
     def subnet_state(self, arch: Arch) -> dict[str, Tensor]:
         """Return the state of a subnet under the static model's names, copied."""

@@ -104,6 +104,27 @@ def test_unknown_optimisers_and_options() -> None:
     assert tuple(optimizer.param_groups[0]["betas"]) == (0.8, 0.9)
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_the_fused_implementation_takes_the_same_steps(name: str) -> None:
+    found = []
+    for fused in (True, False):
+        layer = nn.Linear(3, 2).double()
+        nn.init.constant_(layer.weight, 0.7)
+        nn.init.zeros_(layer.bias)
+        optimizer = make_optimizer(layer, Optim(name=name), 512, fused=fused)
+        assert optimizer.defaults["fused"] is (True if fused else None)
+        for step in range(5):
+            optimizer.zero_grad()
+            layer(torch.full((1, 3), step + 1.0, dtype=torch.float64)).square().sum().backward()
+            optimizer.step()
+        found.append(layer.weight.detach())
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_optimisers_without_a_fused_implementation() -> None:
+    assert "fused" not in make_optimizer(nn.Linear(1, 1), Optim(name="lamb"), 1).defaults
+
+
 def test_skipped_parameters_move_only_once_used() -> None:
     used, unused = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
     optimizer = torch.optim.AdamW([used, unused], lr=0.1)

@@ -17,7 +17,7 @@ from vitnas.train import checkpoint, prepare
 from vitnas.train.devices import make_fabric
 from vitnas.train.interrupt import Interrupt
 from vitnas.train.metrics import MetricsLog
-from vitnas.train.optim import Schedule, make_optimizer, make_schedule
+from vitnas.train.optim import Schedule, make_schedule
 from vitnas.train.progress import TrainProgress
 from vitnas.train.samplers import Sampler
 from vitnas.train.step import ADVICE, Batch, Runner, Step, TrainingError
@@ -260,7 +260,7 @@ def _prepare(
     steps = len(loader) // recipe.accumulate
     if sampler is None:
         sampler = prepare.recipe_sampler(recipe, model, steps)
-    optimizer = make_optimizer(model, recipe.optim, recipe.batch_size)
+    optimizer = prepare.set_up(model, recipe)
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, steps_per_epoch=steps)
     wrapped, stepper = fabric.setup(Runner(model), optimizer)
     if evaluate is None:

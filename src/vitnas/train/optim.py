@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -32,8 +33,13 @@ def scaled_lr(optim: Optim, batch_size: int) -> float:
     return optim.base_lr * batch_size / BASE_BATCH
 
 
-def make_optimizer(model: nn.Module, optim: Optim, batch_size: int) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, optim: Optim, batch_size: int, *, fused: bool = True
+) -> torch.optim.Optimizer:
     """Build the optimiser with its two groups, without and with weight decay.
+
+    `fused` takes torch's fused implementation where the optimiser has one: a third of the time on
+    a CPU. Gradients that are scaled and clipped (precision 16-mixed) exclude it.
 
     Raises:
         InputError: timm has no such optimiser, or it doesn't take the options.
@@ -41,15 +47,19 @@ def make_optimizer(model: nn.Module, optim: Optim, batch_size: int) -> torch.opt
     names = timm.optim.list_optimizers()
     if optim.name not in names:
         raise unknown("optimiser", optim.name, names)
+    options = dict(optim.options)
     try:
+        implementation = timm.optim.get_optimizer_class(optim.name, bind_defaults=False)
+        if fused and "fused" in inspect.signature(implementation).parameters:
+            options = {"fused": True, **options}
         optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
             decay_groups(model, optim),
             optim.name,
             lr=scaled_lr(optim, batch_size),
             weight_decay=0.0,
-            **optim.options,
+            **options,
         )
-    except (TypeError, ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, AssertionError, ImportError, RuntimeError) as error:
         raise InputError(f"optimiser {optim.name} with options {optim.options}: {error}") from error
     return optimizer
 

@@ -15,6 +15,7 @@ from vitnas.data.transforms import Input, default_input, make_mixup
 from vitnas.errors import InputError
 from vitnas.space import Space
 from vitnas.train.losses import make_objective
+from vitnas.train.optim import make_optimizer
 from vitnas.train.samplers import Sampler, make_sampler
 from vitnas.train.step import Step
 from vitnas.train.teacher import load_teacher
@@ -65,6 +66,24 @@ def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:
             f"batch_size {recipe.batch_size} is larger than the {len(data.train)} training images"
         )
     return loader
+
+
+def set_up(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
+    """Set what the recipe says about the model, and return the optimiser of its parameters.
+
+    Raises:
+        InputError: the model has no checkpointing, or the optimiser can't be made.
+    """
+    if recipe.grad_checkpointing:
+        switch = getattr(model, "set_grad_checkpointing", None)
+        if switch is None:
+            raise InputError(
+                f"{type(model).__name__} has no set_grad_checkpointing; "
+                "set grad_checkpointing=false"
+            )
+        switch(True)
+    scaled = recipe.precision == "16-mixed" and recipe.optim.clip_grad is not None
+    return make_optimizer(model, recipe.optim, recipe.batch_size, fused=not scaled)
 
 
 def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) -> Sampler | None:

@@ -134,6 +134,7 @@ class TrainRecipe:
     sampling: Sampling | None = None
     distillation: Distillation = field(default_factory=Distillation)
     ema_decay: float | None = None
+    grad_checkpointing: bool = False
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: int = 0
     workers: int = 0
