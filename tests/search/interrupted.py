@@ -1,8 +1,8 @@
 """A toy search, and the same search ended by a fault: interrupted.py FOLDER STRATEGY FAULT COUNT.
 
-Faults: `evaluation` kills the process in its COUNT-th evaluation, `sync` in its COUNT-th write to
-the ledger, `torn` in that write after a part of the line; `full` lets no file grow beyond COUNT
-bytes, as a full disk does.
+Faults: `evaluation` kills the process in its COUNT-th evaluation, `sync` in its COUNT-th sync of
+the ledger, `torn` in that sync with a part of the last line missing; `full` lets no file grow
+beyond COUNT bytes, as a full disk does.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.search.ledger import Record
 from vitnas.search.limits import Costs, Limit
+from vitnas.search.racing import Evaluate, Hopeless, Result
 from vitnas.search.study import search
 from vitnas.testing.searchers import SMALL, cost, score
 
 TRIALS = 30
+TOGETHER = 3
+BATCHES = 10
 COSTS: Costs = {"params": cost, "macs": lambda arch: 10 * cost(arch)}
 OPTIONS = {
     "random": {},
@@ -34,11 +37,21 @@ def evaluate(arch: Arch) -> dict[str, float]:
     return {"score": score(arch), "top5": score(arch) + 1}
 
 
+def race(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
+    """Let the bound fall to the score in 10 batches, and stop an arch that is hopeless."""
+    return [_race(arch, hopeless) for arch in archs]
+
+
+def _race(arch: Arch, hopeless: Hopeless | None) -> Result:
+    for batch in range(1, BATCHES):
+        at_most = score(arch) + (BATCHES - batch)
+        if hopeless and hopeless(arch, at_most):
+            return {"at_most": at_most, "images": batch}
+    return evaluate(arch)
+
+
 def run(
-    folder: Path,
-    strategy: str = "evolution",
-    evaluate: Callable[[Arch], Mapping[str, float]] = evaluate,
-    **changes: Any,
+    folder: Path, strategy: str = "evolution", evaluate: Evaluate = race, **changes: Any
 ) -> list[Record]:
     """Search with the toy score."""
     settings: dict[str, Any] = {
@@ -48,6 +61,7 @@ def run(
         "costs": COSTS,
         "trials": TRIALS,
         "seed": 5,
+        "together": TOGETHER,
         **changes,
     }
     return search(SMALL, evaluate, folder=folder, **settings)
@@ -57,12 +71,12 @@ def main(folder: Path, strategy: str, fault: str, count: int) -> None:
     """Run the search until the fault."""
     events = 0
 
-    def deadly_evaluate(arch: Arch) -> dict[str, float]:
+    def deadly_race(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
         nonlocal events
-        events += 1
-        if events == count:
+        events += len(archs)
+        if events >= count:
             os.kill(os.getpid(), signal.SIGKILL)
-        return evaluate(arch)
+        return race(archs, hopeless)
 
     def deadly_sync(fd: Any) -> None:
         nonlocal events
@@ -77,7 +91,7 @@ def main(folder: Path, strategy: str, fault: str, count: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
     elif fault != "evaluation":
         os.fsync = deadly_sync
-    run(folder, strategy, deadly_evaluate if fault == "evaluation" else evaluate)
+    run(folder, strategy, deadly_race if fault == "evaluation" else race)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -69,6 +70,39 @@ class _UntoldParents(RandomSearch):
         return Lineage("mutation", (arch,))
 
 
+class _LastToldFirst(RandomSearch):
+    """Draws once more after a score that is higher than the one told before."""
+
+    _last = -math.inf
+
+    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
+        super().tell(arch, score, metrics)
+        if score > self._last:
+            self._pool.draw()
+        self._last = score
+
+    def bar(self) -> float:
+        return -math.inf
+
+
+class _WrongBar(RandomSearch):
+    """Says that no score matters, and skips an architecture after a good one."""
+
+    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
+        super().tell(arch, score, metrics)
+        if score > 0:
+            self._pool.draw()
+
+
+class _FallingBar(RandomSearch):
+    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
+        super().tell(arch, score, metrics)
+        self._told = score
+
+    def bar(self) -> float:
+        return getattr(self, "_told", -math.inf)
+
+
 @pytest.mark.parametrize(
     ("make", "check", "message"),
     [
@@ -78,6 +112,9 @@ class _UntoldParents(RandomSearch):
         (_GlobalRandom, searchers.check_deterministic, "other proposals"),
         (_GlobalRandom, searchers.check_replay, "other proposals"),
         (_WaitsForEver, searchers.check_outstanding, "nothing outstanding"),
+        (_LastToldFirst, searchers.check_order_of_tells, "order in which scores are told"),
+        (_WrongBar, searchers.check_bar, "below the bar mattered"),
+        (_FallingBar, searchers.check_bar, "the bar fell"),
         (_EndsEarly, searchers.check_exhausts, "ended before"),
         (_EndsEarly, searchers.check_optimum, "missed the best"),
         (_Repeats, searchers.check_exhausts, "more architectures"),

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,67 +30,137 @@ SETTINGS = Settings(
 ARCH = TINY.sample(0)
 
 
-def _start(ledger: Ledger, index: int = 0, **changes: Any) -> int:
+def _record(ledger: Ledger, index: int = 0, **changes: Any) -> Record:
     facts: dict[str, Any] = {
         "costs": {"params": 1234.0, "macs": 5678.0},
         "origin": "crossover",
         "parents": (3, 1),
         "generation": 2,
+        "result": {"score": 0.5},
+        "seconds": 1.5,
         **changes,
     }
-    return ledger.start(TINY.sample(index), index=index, **facts)
+    return ledger.record(TINY.sample(index), index=index, **facts)
+
+
+EXPECTED = Record(
+    number=0,
+    index=0,
+    arch=ARCH,
+    score=0.1 + 0.2,
+    metrics={"params": 1234.0, "macs": 5678.0, "top5": 0.9},
+    origin="crossover",
+    parents=(3, 1),
+    generation=2,
+    seconds=1.5,
+    state="complete",
+)
 
 
 def test_a_trial_comes_back_as_it_was_written(tmp_path: Path) -> None:
     with Ledger(tmp_path / "run", SETTINGS) as ledger:
-        number = _start(ledger)
-        running = ledger.records()[0]
-        assert running.state == "running"
-        assert math.isnan(running.score)
-        record = ledger.finish(number, 0.1 + 0.2, {"top5": 0.9}, 1.5)
-    expected = Record(
-        number=0,
-        index=0,
-        arch=ARCH,
-        score=0.1 + 0.2,
-        metrics={"params": 1234.0, "macs": 5678.0, "top5": 0.9},
-        origin="crossover",
-        parents=(3, 1),
-        generation=2,
-        seconds=1.5,
-        state="complete",
-    )
-    assert record == expected
-    assert read(tmp_path / "run") == (Settings.from_dict(SETTINGS.to_dict()), [expected])
+        record = _record(ledger, result={"score": 0.1 + 0.2, "top5": 0.9})
+    assert record == EXPECTED
+    assert read(tmp_path / "run") == (Settings.from_dict(SETTINGS.to_dict()), [EXPECTED])
+
+
+def test_a_stopped_trial_has_a_bound_and_no_score(tmp_path: Path) -> None:
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        record = _record(ledger, result={"at_most": 0.25, "images": 512.0})
+    (again,) = read(tmp_path)[1]
+    assert again == record
+    assert (again.state, again.at_most) == ("stopped", 0.25)
+    assert math.isnan(again.score)
+    assert again.metrics == {"params": 1234.0, "macs": 5678.0, "images": 512.0}
+    (trial,) = _foreign(tmp_path).trials
+    assert trial.state == optuna.trial.TrialState.PRUNED
+    assert trial.values is None
+    assert trial.user_attrs["at_most"] == 0.25
+
+
+def _foreign(folder: Path) -> optuna.Study:
+    """The study as a program that knows only Optuna opens it."""
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    return optuna.load_study(study_name=None, storage=storage)
 
 
 def test_any_optuna_program_can_read_it(tmp_path: Path) -> None:
     with Ledger(tmp_path, SETTINGS) as ledger:
-        ledger.finish(_start(ledger), 0.5, {}, 1.0)
-    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
-    storage = optuna.storages.JournalStorage(backend)
-    study = optuna.load_study(study_name=None, storage=storage)
-    (trial,) = study.trials
+        _record(ledger)
+        _record(ledger, 1, result={"at_most": 0.6})
+    study = _foreign(tmp_path)
+    trial, stopped = study.trials
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert study.best_value == 0.5
+    assert study.best_value == 0.5, "a bound counted as a score"
     assert trial.params["depth"] == ARCH.depth
     assert trial.params["total_num_heads"] == sum(ARCH.num_heads)
     assert trial.user_attrs["params"] == 1234.0
+    assert trial.duration == timedelta(seconds=1.5)
+    assert stopped.number == 1
 
 
-def test_opening_again_fails_what_was_left_running(tmp_path: Path) -> None:
+def test_what_is_recorded_together_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+
+    def counting(fd: int) -> None:
+        synced.append(os.fstat(fd).st_size)
+        real(fd)
+
     with Ledger(tmp_path, SETTINGS) as ledger:
-        ledger.finish(_start(ledger, 0), 0.5, {}, 1.0)
-        _start(ledger, 1)
+        monkeypatch.setattr(os, "fsync", counting)
+        with ledger.together():
+            records = [_record(ledger, index) for index in range(5)]
+            assert synced == []
+            assert ledger.records() == records, "not readable before the sync"
+        assert synced == [(tmp_path / "study.journal").stat().st_size]
+        records.append(_record(ledger, 5))
+        assert len(synced) == 2
+    assert read(tmp_path)[1] == records
+
+
+def test_an_interrupted_group_keeps_what_it_wrote(tmp_path: Path) -> None:
     with Ledger(tmp_path, SETTINGS) as ledger:
-        assert [record.state for record in ledger.records()] == ["complete", "failed"]
-        again = _start(ledger, 1)
-        ledger.finish(again, 0.6, {}, 1.0)
-        third = _start(ledger, 2)
-        ledger.fail(third, "ValueError('x')")
-    _, records = read(tmp_path)
-    assert [record.state for record in records] == ["complete", "failed", "complete", "failed"]
-    assert [record.index for record in records] == [0, 1, 1, 2]
+        with contextlib.suppress(KeyboardInterrupt), ledger.together():
+            first = _record(ledger)
+            raise KeyboardInterrupt
+        second = _record(ledger, 1)
+    assert read(tmp_path)[1] == [first, second]
+
+
+def test_a_failed_trial_says_why(tmp_path: Path) -> None:
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        record = _record(ledger, result={}, failure="ValueError('x')")
+    assert (record.state, record.at_most) == ("failed", None)
+    assert math.isnan(record.score)
+    assert read(tmp_path)[1] == [record]
+    assert _foreign(tmp_path).trials[0].user_attrs["failure"] == "ValueError('x')"
+
+
+def test_opening_fails_what_an_older_version_left_running(tmp_path: Path) -> None:
+    """It wrote a trial when it began, its metrics one by one and its score in the end."""
+    with Ledger(tmp_path, SETTINGS):
+        pass
+    study = _foreign(tmp_path)
+    for _ in range(2):
+        trial = study.ask()
+        facts = {"index": 0, "origin": "crossover", "parents": [3, 1], "generation": 2}
+        for name, value in {**facts, "arch": ARCH.to_dict(), "params": 1234, "macs": 5678}.items():
+            trial.set_user_attr(name, value)
+        if trial.number == 0:
+            for name, value in {"top5": 0.9, "seconds": 1.5}.items():
+                trial.set_user_attr(name, value)
+            study.tell(trial, 0.1 + 0.2)
+    assert [record.state for record in read(tmp_path)[1]] == ["complete", "running"]
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        _record(ledger, 1)
+    records = read(tmp_path)[1]
+    assert [record.state for record in records] == ["complete", "failed", "complete"]
+    assert records[0] == EXPECTED
+    assert _foreign(tmp_path).trials[1].user_attrs["failure"] == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +224,7 @@ def test_unreadable_settings_are_told(tmp_path: Path, settings: object) -> None:
 
 def test_a_trial_of_somebody_else_is_told(tmp_path: Path) -> None:
     with Ledger(tmp_path, SETTINGS) as ledger:
-        ledger.finish(_start(ledger), 0.5, {}, 1.0)
+        _record(ledger)
     study = open_study(open_journal(tmp_path / "study.journal", write=True), "search")
     study.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(InputError, match=r"trial 1 in .* was not written by vitnas"):

@@ -7,6 +7,7 @@ counts like any other, as there is no final ranking that it could miss.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -97,6 +98,11 @@ class Evolution:
             raise ValueError(f"told a score of {arch!r}, which is not outstanding")
         self._outstanding.remove(arch)
         self._scores[arch] = score
+
+    def bar(self) -> float:
+        """Return the score of the last parent, as if the next generation were bred now."""
+        best = sorted(self._scores.values(), reverse=True)[: self._options.parents]
+        return best[-1] if len(best) == self._options.parents else -math.inf
 
     def lineage(self, arch: Arch) -> Lineage:
         """Return whether it is random, a mutation or a crossover, its parents and generation."""

@@ -1,8 +1,10 @@
 """The record of a search: an Optuna study in the file `study.journal` of its run folder.
 
-One trial is one evaluation. It carries the whole architecture as the attribute `arch`, a few
-summary parameters for Optuna's dashboard, and every cost and metric as an attribute of its own.
-Whatever is recorded as complete survives a kill at any moment.
+One trial is one evaluation, written when it has ended. It carries the whole architecture as the
+attribute `arch`, a few summary parameters for Optuna's dashboard, and every cost and metric as an
+attribute of its own. Whatever is recorded survives a kill at any moment. An evaluation that was
+stopped early is a pruned trial without a value; the score that it could at most have reached is
+the attribute `at_most`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -24,13 +28,14 @@ from vitnas.search.summary import distributions, summary
 from vitnas.space import Space
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 JOURNAL = "study.journal"
 STUDY = "search"
-State: TypeAlias = Literal["complete", "failed", "running"]
+State: TypeAlias = Literal["complete", "stopped", "failed", "running"]
 RESERVED = frozenset(
-    {"score", "arch", "index", "origin", "parents", "generation", "seconds", "failure"}
+    {"score", "at_most", "arch", "index", "origin", "parents", "generation", "seconds", "failure"}
 )
 
 
@@ -65,9 +70,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Record:
-    """One trial. A failed or running one has the score nan and repeats its `index` later."""
+    """One trial. Only a complete one has a score; the others have nan.
 
-    number: int
+    A stopped one has `at_most`, the highest score that it could have reached. A failed or running
+    one (only older versions wrote those) repeats its `index` later.
+    """
+
+    number: int  # the position in the ledger, which is the order of evaluation
     index: int  # the position among the searcher's proposals
     arch: Arch
     score: float
@@ -75,8 +84,9 @@ class Record:
     origin: str
     parents: tuple[int, ...]  # numbers of their trials
     generation: int
-    seconds: float
+    seconds: float  # an equal share of the time that its group took
     state: State
+    at_most: float | None = None
 
 
 def read(folder: str | Path) -> tuple[Settings, list[Record]]:
@@ -102,8 +112,7 @@ def read(folder: str | Path) -> tuple[Settings, list[Record]]:
 class Ledger:
     """The open ledger of the one process that searches into a folder; use it as a context.
 
-    Opening fails the trials that a killed process left running and refuses another search's
-    folder.
+    Opening refuses another search's folder.
 
     Raises:
         InputError: another process searches there, the settings differ, the journal is damaged or
@@ -111,7 +120,8 @@ class Ledger:
     """
 
     def __init__(self, folder: str | Path, settings: Settings) -> None:
-        self._path = Path(folder) / JOURNAL
+        self.folder = Path(folder)
+        self._path = self.folder / JOURNAL
         self._settings = Settings.from_dict(json.loads(json.dumps(settings.to_dict())))
         self._stack = contextlib.ExitStack()
 
@@ -119,15 +129,13 @@ class Ledger:
         from vitnas.search.journal import open_journal, open_study
 
         with contextlib.ExitStack() as stack, self._writing():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_only_one(self._path.with_name("study.lock")))
             self._storage = open_journal(self._path, write=True)
             self._study = open_study(self._storage, STUDY)
             self._study_id = self._storage.get_study_id_from_name(STUDY)
             self._check_settings()
-            for record in self.records():
-                if record.state == "running":
-                    self.fail(record.number, "interrupted")
+            self._fail_running()
             self._stack = stack.pop_all()
         return self
 
@@ -139,17 +147,26 @@ class Ledger:
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
         return [_record(self._path, trial) for trial in trials]
 
-    def start(
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Sync what is recorded inside once, at the end."""
+        with self._writing(), self._storage.together():
+            yield
+
+    def record(
         self,
         arch: Arch,
         *,
         index: int,
-        costs: Mapping[str, float],
         origin: str,
         parents: tuple[int, ...],
         generation: int,
-    ) -> int:
-        """Record that an evaluation begins and return the trial's number."""
+        costs: Mapping[str, float],
+        result: Mapping[str, float],
+        seconds: float,
+        failure: str = "",
+    ) -> Record:
+        """Record an evaluation that has ended: with `score`, `at_most` or, if it failed, why."""
         from optuna.trial import TrialState, create_trial
 
         attributes = {
@@ -158,36 +175,40 @@ class Ledger:
             "origin": origin,
             "parents": list(parents),
             "generation": generation,
+            "seconds": seconds,
             **costs,
+            **{name: value for name, value in result.items() if name != "score"},
+            **({"failure": failure} if failure else {}),
         }
+        state = TrialState.FAIL if failure else TrialState.PRUNED
         trial = create_trial(
-            state=TrialState.RUNNING,
+            state=TrialState.COMPLETE if "score" in result else state,
+            value=result.get("score"),
             params=summary(self._settings.space, arch),
-            distributions=distributions(self._settings.space),
+            distributions=self._distributions,
             user_attrs=attributes,
         )
+        assert trial.datetime_complete is not None
+        trial.datetime_start = trial.datetime_complete - timedelta(seconds=seconds)
         with self._writing():
-            # One record, where Study.ask would write one for every parameter and attribute.
+            # One line for the whole trial, so that it is there or not
             trial_id = self._storage.create_new_trial(self._study_id, trial)
-        return self._storage.get_trial_number_from_id(trial_id)
+        trial.number = self._storage.get_trial_number_from_id(trial_id)
+        return _record(self._path, trial)
 
-    def finish(
-        self, number: int, score: float, metrics: Mapping[str, float], seconds: float
-    ) -> Record:
-        """Record a result; the trial counts from the last write on, which is atomic."""
-        with self._writing():
-            for name, value in {**metrics, "seconds": seconds}.items():
-                self._storage.set_trial_user_attr(self._trial_id(number), name, value)
-            self._study.tell(number, score)
-        return _record(self._path, self._storage.get_trial(self._trial_id(number)))
+    @cached_property
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return distributions(self._settings.space)
 
-    def fail(self, number: int, reason: str) -> None:
-        """Record that an evaluation came to nothing."""
+    def _fail_running(self) -> None:
+        """Fail the trials that a killed process of an older version left running."""
         from optuna.trial import TrialState
 
-        with self._writing():
-            self._storage.set_trial_user_attr(self._trial_id(number), "failure", reason)
-            self._study.tell(number, state=TrialState.FAIL)
+        for record in self.records():
+            if record.state == "running":
+                trial_id = self._trial_id(record.number)
+                self._storage.set_trial_user_attr(trial_id, "failure", "interrupted")
+                self._study.tell(record.number, state=TrialState.FAIL)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
@@ -197,7 +218,7 @@ class Ledger:
         attributes = self._study.user_attrs
         if "settings" in attributes:
             stored = _settings(self._path, attributes["settings"])
-            _refuse_difference(self._path.parent, stored, self._settings)
+            _refuse_difference(self.folder, stored, self._settings)
         elif self._study.trials:
             raise InputError(f"{self._path} holds no search of vitnas; use another folder")
         else:
@@ -257,7 +278,8 @@ def _settings(path: Path, record: Any) -> Settings:
 
 def _record(path: Path, trial: FrozenTrial) -> Record:
     attributes = trial.user_attrs
-    states: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running"}
+    states: dict[str, State]
+    states = {"COMPLETE": "complete", "PRUNED": "stopped", "RUNNING": "running"}
     try:
         return Record(
             number=trial.number,
@@ -270,6 +292,7 @@ def _record(path: Path, trial: FrozenTrial) -> Record:
             generation=attributes["generation"],
             seconds=attributes.get("seconds", math.nan),
             state=states.get(trial.state.name, "failed"),
+            at_most=float(attributes["at_most"]) if trial.state.name == "PRUNED" else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class RandomSearch:
         if arch not in self._outstanding:
             raise ValueError(f"told a score of {arch!r}, which is not outstanding")
         self._outstanding.remove(arch)
+
+    def bar(self) -> float:
+        """Return inf: no score influences what is proposed."""
+        return math.inf
 
     def lineage(self, arch: Arch) -> Lineage:
         """Return the origin random."""

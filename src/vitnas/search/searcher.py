@@ -35,9 +35,10 @@ class Searcher(Protocol):
         tell, tell, ...                  once for each asked architecture, in any order
         ask ... None                     None: finished; every later ask is None again
 
-    A searcher is a deterministic function of its constructor arguments and of the calls so far.
-    That is how a search resumes: a fresh searcher is asked again and told the recorded scores. It
-    must not depend on the clock, on global state or on the order of sets and of hashes.
+    A searcher is a deterministic function of its constructor arguments and of the calls so far,
+    whatever the order of the tells between two asks. That is how a search resumes: a fresh
+    searcher is asked again and told the recorded scores. It must not depend on the clock, on
+    global state or on the order of sets and of hashes.
 
     Every proposal is feasible, a member of the space, and proposed once (`pool.Pool` does this).
 
@@ -58,10 +59,18 @@ class Searcher(Protocol):
         """Report an outstanding proposal's score, a finite number of which higher is better.
 
         `metrics` holds everything else that is known of the architecture, its costs among it;
-        strategies with several objectives read them.
+        strategies with several objectives read them. Of an evaluation that was stopped early the
+        score is the highest that it could have reached, which was below `bar` then.
 
         Raises:
             ValueError: the architecture is not outstanding.
+        """
+
+    def bar(self) -> float:
+        """Return the score below which no score can influence a later proposal any more.
+
+        That is, of an outstanding proposal any score strictly below may be told in place of the
+        true one. It never falls. -inf: every score matters; inf: none does.
         """
 
     def lineage(self, arch: Arch) -> Lineage:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.search.groups import groups
 from vitnas.search.ledger import RESERVED, Ledger, Record, Settings
 from vitnas.search.limits import Costs, Limit, Window, check_possible
-from vitnas.search.searcher import Searcher, find_strategy, make_searcher, read_options
+from vitnas.search.racing import Evaluate, Result, needed
+from vitnas.search.searcher import Searcher, Waiting, find_strategy, make_searcher, read_options
 from vitnas.space import Space
 
 logger = logging.getLogger(__name__)
 
+ASKED = 64  # proposals outstanding at once; more would keep from a strategy what it could learn
+
 
 def search(
     space: Space,
-    evaluate: Callable[[Arch], Mapping[str, float]],
+    evaluate: Evaluate,
     *,
     strategy: str = "evolution",
     options: Mapping[str, Any] | None = None,
@@ -31,22 +35,31 @@ def search(
     trials: int | None = None,
     seed: int = 0,
     folder: str | Path,
+    together: int = 16,
+    racing: bool = True,
     evaluated_on: str = "",
     on_trial: Callable[[Record], None] | None = None,
 ) -> list[Record]:
-    """Search a space under limits and return the completed trials in the order proposed.
+    """Search a space under limits; return the trials, stopped ones too, in the order proposed.
 
-    `evaluate` returns at least `score`, of which higher is better; everything else it returns is
-    recorded beside. `costs` are recorded for every architecture, limited or not. The search ends
-    after `trials` completed evaluations, earlier ones of the same folder among them, or with the
-    strategy's own schedule, or with the space, whichever comes first. `evaluated_on` names the
-    weights and the split that the scores belong to. `on_trial` is called for every record, for
+    `evaluate(archs, hopeless)` evaluates up to `together` architectures, those with a common
+    beginning side by side, and returns a mapping for each: with at least `score`, of which higher
+    is better; everything else in it is recorded beside. With `racing` it may stop an architecture
+    for which `hopeless(arch, at_most)` is true, where `at_most` is the highest score that it can
+    still reach, and return `at_most` in place of `score`; `vitnas.search.racing` proves that this
+    changes neither the proposals nor the best nor a Pareto front. `racing.one_by_one` adapts a
+    function of one architecture.
+
+    `costs` are recorded for every architecture, limited or not. The search ends after `trials`
+    evaluations, earlier ones of the same folder among them, or with the strategy's own schedule,
+    or with the space, whichever comes first. `evaluated_on` names the weights and the split that
+    the scores belong to. `on_trial` is called for every record in the order of evaluation, for
     those of an earlier run as well.
 
     The same call resumes a search that was interrupted or killed: the searcher is a deterministic
     function of the seed and the scores, so it is asked and told again what the ledger has, without
-    an evaluation, and goes on from there. An evaluation that was under way is repeated. More
-    `trials` continue a finished search.
+    an evaluation, and goes on from there. Evaluations that were under way, at most `together`, are
+    repeated. More `trials` continue a finished search.
 
     Raises:
         InputError: impossible limits, unknown names or options, a folder of another search, or a
@@ -57,34 +70,129 @@ def search(
     settings = Settings(
         space, window.limits, strategy, read_options(strategy, options or {}), seed, evaluated_on
     )
-    _check(settings, costs, trials)
+    _check(settings, costs, trials, together)
     searcher = make_searcher(strategy, space, window, seed, settings.options)
     with Ledger(folder, settings) as ledger:
-        known = {record.index: record for record in ledger.records() if record.state == "complete"}
-        done: dict[Arch, Record] = {}
-        while trials is None or len(done) < trials:
-            arch = searcher.ask()
-            if arch is None:
-                logger.info("%s search is at its end after %d trials", strategy, len(done))
+        course = _Course(searcher, ledger, costs, evaluate, racing)
+        while asked := course.ask(trials):
+            for group in groups(space, asked, together):
+                for record in course.evaluate(group):
+                    if on_trial:
+                        on_trial(record)
+    return sorted(course.done.values(), key=lambda record: record.index)
+
+
+class _Course:
+    """Where a search stands: what was proposed, what is done, what the ledger has already."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        ledger: Ledger,
+        costs: Costs,
+        evaluate: Evaluate,
+        racing: bool,
+    ) -> None:
+        self._searcher, self._ledger, self._costs = searcher, ledger, costs
+        self._evaluate, self._racing = evaluate, racing
+        self._index: dict[Arch, int] = {}
+        self.done: dict[Arch, Record] = {}
+        ended = (record for record in ledger.records() if record.state in ("complete", "stopped"))
+        self._known = {record.index: record for record in ended}
+
+    def ask(self, trials: int | None) -> list[Arch]:
+        """Return the next proposals, none at the end; how many depends on the searcher alone."""
+        asked: list[Arch] = []
+        while len(asked) < ASKED and (trials is None or len(self._index) < trials):
+            try:
+                arch = self._searcher.ask()
+            except Waiting:
+                if not asked:
+                    raise
                 break
-            record = known.get(len(done)) or _evaluate(
-                ledger, searcher, arch, evaluate, costs, done
+            if arch is None:
+                logger.info("the search is at its end after %d trials", len(self._index))
+                break
+            self._check_known(arch, len(self._index))
+            self._index[arch] = len(self._index)
+            asked.append(arch)
+        return asked
+
+    def evaluate(self, group: list[Arch]) -> list[Record]:
+        """Evaluate what the ledger lacks, record it, and tell the searcher of all."""
+        missing = [arch for arch in group if self._index[arch] not in self._known]
+        fresh = dict(zip(missing, self._record(missing), strict=True)) if missing else {}
+        records = [fresh.get(arch) or self._known[self._index[arch]] for arch in group]
+        for arch, record in zip(group, records, strict=True):
+            told = record.score if record.at_most is None else record.at_most
+            self._searcher.tell(arch, told, record.metrics)
+            self.done[arch] = record
+        return records
+
+    def _check_known(self, arch: Arch, index: int) -> None:
+        record = self._known.get(index)
+        if record and record.arch != arch:
+            raise InputError(
+                f"trial {record.number} in {self._ledger.folder} is not what the search proposes "
+                "there: another version of vitnas wrote it; use another folder"
             )
-            if record.arch != arch:
-                raise InputError(
-                    f"trial {record.number} in {folder} is not what {strategy} search proposes "
-                    "there: another version of vitnas wrote it; use another folder"
+
+    def _record(self, archs: list[Arch]) -> list[Record]:
+        costs = {
+            arch: {name: float(cost(arch)) for name, cost in self._costs.items()} for arch in archs
+        }
+        bars = self._bars(costs)
+
+        def hopeless(arch: Arch, at_most: float) -> bool:
+            return at_most < bars[arch]
+
+        start = time.perf_counter()
+        try:
+            results = self._evaluate(archs, hopeless if self._racing else None)
+            checked = _checked(results, archs, self._costs, bars)
+        except Exception as error:
+            self._write(costs, [{}] * len(archs), time.perf_counter() - start, repr(error))
+            raise
+        return self._write(costs, checked, time.perf_counter() - start)
+
+    def _bars(self, costs: Mapping[Arch, Mapping[str, float]]) -> dict[Arch, float]:
+        """Return the score below which each architecture can't matter: -inf without racing."""
+        if not self._racing:
+            return dict.fromkeys(costs, -math.inf)
+        done, bar = list(self.done.values()), self._searcher.bar()
+        return {arch: needed(cost, done, bar) for arch, cost in costs.items()}
+
+    def _write(
+        self,
+        costs: Mapping[Arch, Mapping[str, float]],
+        results: Iterable[Result],
+        seconds: float,
+        failure: str = "",
+    ) -> list[Record]:
+        records = []
+        with self._ledger.together():
+            for (arch, cost), result in zip(costs.items(), results, strict=True):
+                lineage = self._searcher.lineage(arch)
+                record = self._ledger.record(
+                    arch,
+                    index=self._index[arch],
+                    origin=lineage.origin,
+                    parents=tuple(self.done[parent].number for parent in lineage.parents),
+                    generation=lineage.generation,
+                    costs=cost,
+                    result=result,
+                    seconds=seconds / len(costs),
+                    failure=failure,
                 )
-            searcher.tell(arch, record.score, record.metrics)
-            done[arch] = record
-            if on_trial:
-                on_trial(record)
-    return list(done.values())
+                records.append(record)
+        return records
 
 
-def _check(settings: Settings, costs: Costs, trials: int | None) -> None:
+def _check(settings: Settings, costs: Costs, trials: int | None, together: int) -> None:
     if trials is not None and trials < 1:
         raise InputError(f"trials is {trials}; it must be at least 1")
+    if together < 1:
+        raise InputError(f"together is {together}; it must be at least 1")
     if trials is None and not find_strategy(settings.strategy).ends:
         raise InputError(
             f"{settings.strategy} search ends only with the space of "
@@ -96,38 +204,22 @@ def _check(settings: Settings, costs: Costs, trials: int | None) -> None:
     check_possible(settings.space, settings.limits, costs)
 
 
-def _evaluate(
-    ledger: Ledger,
-    searcher: Searcher,
-    arch: Arch,
-    evaluate: Callable[[Arch], Mapping[str, float]],
-    costs: Costs,
-    done: Mapping[Arch, Record],
-) -> Record:
-    lineage = searcher.lineage(arch)
-    number = ledger.start(
-        arch,
-        index=len(done),
-        costs={name: float(cost(arch)) for name, cost in costs.items()},
-        origin=lineage.origin,
-        parents=tuple(done[parent].number for parent in lineage.parents),
-        generation=lineage.generation,
-    )
-    start = time.perf_counter()
-    try:
-        metrics = _checked(evaluate(arch), arch, costs)
-    except BaseException as error:
-        ledger.fail(number, repr(error))
-        raise
-    score = metrics.pop("score")
-    return ledger.finish(number, score, metrics, time.perf_counter() - start)
+def _checked(
+    results: object, archs: list[Arch], costs: Costs, bars: Mapping[Arch, float]
+) -> list[dict[str, float]]:
+    """Return the results as floats if each has a score, or a bound that allowed to stop."""
+    if not isinstance(results, Sequence) or len(results) != len(archs):
+        raise InputError(f"evaluate returned {results!r}, no list of {len(archs)} results")
+    return [
+        _checked_result(result, arch, costs, bars[arch])
+        for result, arch in zip(results, archs, strict=True)
+    ]
 
 
-def _checked(result: object, arch: Arch, costs: Costs) -> dict[str, float]:
-    """Return the result as floats if it has a score and only finite numbers."""
-    if not isinstance(result, Mapping) or "score" not in result:
+def _checked_result(result: object, arch: Arch, costs: Costs, bar: float) -> dict[str, float]:
+    if not isinstance(result, Mapping) or len({"score", "at_most"} & set(result)) != 1:
         raise InputError(f"evaluate returned {result!r}, without a score, for {arch!r}")
-    taken = sorted((RESERVED | set(costs)) & set(result) - {"score"})
+    taken = sorted((RESERVED | set(costs)) & set(result) - {"score", "at_most"})
     if taken:
         raise InputError(f"evaluate returned {', '.join(taken)}: the ledger uses these names")
     metrics: dict[str, float] = {}
@@ -135,4 +227,8 @@ def _checked(result: object, arch: Arch, costs: Costs) -> dict[str, float]:
         if not isinstance(value, Real) or not math.isfinite(value):
             raise InputError(f"evaluate returned {name} {value!r}, no finite number, for {arch!r}")
         metrics[name] = float(value)
+    if "at_most" in metrics and not metrics["at_most"] < bar:
+        raise InputError(
+            f"evaluate stopped {arch!r} at {metrics['at_most']}, which was not hopeless"
+        )
     return metrics

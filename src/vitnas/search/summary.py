@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch, Scalar
@@ -49,8 +50,9 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return ranges
 
 
-def _parameters(space: Space) -> list[tuple[str, Choice]]:
-    return [*_named(space)][:MOST]
+@lru_cache(maxsize=8)  # asked for every trial
+def _parameters(space: Space) -> tuple[tuple[str, Choice], ...]:
+    return (*_named(space),)[:MOST]
 
 
 def _named(space: Space) -> Iterator[tuple[str, Choice]]:

@@ -9,6 +9,7 @@ Where a strategy ends by a schedule of its own, `make` must leave it room for 16
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -93,6 +94,30 @@ def check_outstanding(make: Make) -> None:
             searcher.tell(arch, score(arch), {"cost": cost(arch)})
 
 
+def check_order_of_tells(make: Make) -> None:
+    """Between two asks, the order in which scores are told changes nothing."""
+    assert _in_batches(make, list) == _in_batches(make, lambda batch: batch[::-1]), (
+        "proposals depend on the order in which scores are told"
+    )
+
+
+def check_bar(make: Make) -> None:
+    """Told any score below the bar in place of the true one, it proposes the same."""
+    true, below = make(SMALL, _fits, 10), make(SMALL, _fits, 10)
+    count, bar = 0, -math.inf
+    while count < ASKS:
+        batch = list(islice(_until_waiting(true), 8))
+        assert batch, "waits or ends with nothing outstanding"
+        assert list(islice(_until_waiting(below), 8)) == batch, "a score below the bar mattered"
+        for arch in batch:
+            before, bar = bar, below.bar()
+            assert bar >= before, "the bar fell"
+            told = score(arch) - 1000 * (score(arch) < bar)
+            true.tell(arch, score(arch))
+            below.tell(arch, told)
+        count += len(batch)
+
+
 def check_exhausts(make: Make) -> None:
     """A tiny feasible space is proposed whole, and then the searcher has ended for good."""
     searcher = make(TINY, _fits, 5)
@@ -141,6 +166,8 @@ CHECKS: tuple[Callable[[Make], None], ...] = (
     check_deterministic,
     check_replay,
     check_outstanding,
+    check_order_of_tells,
+    check_bar,
     check_exhausts,
     check_optimum,
     check_lineage,
@@ -165,6 +192,17 @@ def _run(searcher: Searcher, count: int) -> Iterator[Arch]:
             return
         searcher.tell(arch, score(arch), {"cost": cost(arch)})
         yield arch
+
+
+def _in_batches(make: Make, order: Callable[[list[Arch]], list[Arch]]) -> list[Arch]:
+    """Ask for up to 8 and tell them in an order of their own, until 60 were asked."""
+    searcher = make(SMALL, _fits, 11)
+    archs: list[Arch] = []
+    while len(archs) < ASKS and (batch := list(islice(_until_waiting(searcher), 8))):
+        for arch in order(batch):
+            searcher.tell(arch, score(arch), {"cost": cost(arch)})
+        archs += batch
+    return archs
 
 
 def _until_waiting(searcher: Searcher) -> Iterator[Arch]:
