@@ -15,6 +15,7 @@ from vitnas.arch import Arch
 from vitnas.cost import macs, params
 from vitnas.search.ledger import Record
 from vitnas.search.limits import Limit
+from vitnas.search.racing import one_by_one
 from vitnas.search.study import search
 
 SPACE = vitnas.space("autoformer-digits")
@@ -99,7 +100,7 @@ def make_run(run: Path, trials: int = 24) -> Path:
         options = {"population": 8, "mutants": 4, "crossovers": 3, "parents": 3}
         found = search(
             SPACE,
-            lambda arch: {"score": score(arch)},
+            one_by_one(lambda arch: {"score": score(arch)}),
             strategy=strategy,
             options=options if strategy == "evolution" else {},
             limits=[LIMIT],

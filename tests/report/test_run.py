@@ -6,13 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from report import demo
+from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.report.figures import pareto
 from vitnas.report.run import report_run
+from vitnas.search.racing import Hopeless, Result
+from vitnas.search.study import search
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -57,6 +63,41 @@ def test_all_parts_are_shown(run: Path) -> None:
     assert all(f"{top1:.2f}" in text for top1 in (largest, largest - 0.4, largest + 0.5))
     assert "can't be compared" not in text
     assert "space: autoformer-digits" in text
+
+
+def test_evaluations_that_were_stopped_are_told_and_not_drawn(run: Path) -> None:
+    """A bound is far above what the figure shows; as a score it would be the best of all."""
+
+    def race(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
+        return [_race(arch, hopeless) for arch in archs]
+
+    def _race(arch: Arch, hopeless: Hopeless | None) -> Result:
+        at_most = demo.score(arch) + 0.01
+        if hopeless and hopeless(arch, at_most):
+            return {"at_most": at_most, "images": 64}
+        return {"score": demo.score(arch)}
+
+    shutil.rmtree(run / "searches" / "evolution")
+    records = search(
+        demo.SPACE,
+        race,
+        strategy="random",
+        costs=demo.COSTS,
+        trials=60,
+        folder=run / "searches" / "random2",
+        evaluated_on="search split of digits, 215 images, weights 0123456789abcdef",
+    )
+    stopped = [record for record in records if record.state == "stopped"]
+    text = body(report_run(run))
+    assert len(stopped) > 5
+    assert f"random, 60 subnets evaluated, {len(stopped)} of them not to the end;" in text
+    assert f"{len(stopped)} evaluations were stopped early, as soon as it was certain" in text
+    assert "All subnets evaluated to the end, with inherited weights." in text
+    figure = pareto({"random2": records})
+    drawn = {number for number, *_ in figure.data[0].customdata}
+    assert drawn == {record.number for record in records} - {record.number for record in stopped}
+    whole = [replace(r, score=demo.score(r.arch), state="complete") for r in records]
+    assert figure.data[1] == pareto({"random2": whole}).data[1], "another front"
 
 
 def test_missing_parts_are_named_in_one_line(run: Path) -> None:

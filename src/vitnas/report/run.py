@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.report import figures
 from vitnas.report.contents import Contents, Study, entry, number, read_contents
-from vitnas.report.figures.style import finite, plain
+from vitnas.report.figures.style import evaluated, finite, plain
 from vitnas.report.nets import Net, nets
 from vitnas.report.page import (
     Details,
@@ -22,6 +22,9 @@ from vitnas.report.page import (
     write_report,
 )
 from vitnas.report.tables import as_text
+
+if TYPE_CHECKING:
+    from vitnas.search.ledger import Record
 
 SCORE = "top-1 on the search split, %"
 SHOWN = 20_000  # characters of config.yaml
@@ -104,16 +107,21 @@ def _tested(contents: Contents) -> str:
 
 def _study(study: Study) -> str:
     settings = study.settings
-    done = sum(record.state == "complete" for record in study.records)
+    done, stopped = len(evaluated(study.records)), _stopped(study.records)
     failed = sum(record.state == "failed" for record in study.records)
     parts = [
-        f"{plain(settings.strategy)}, {done:,} subnets evaluated",
+        f"{plain(settings.strategy)}, {done:,} subnets evaluated"
+        + (f", {stopped:,} of them not to the end" if stopped else ""),
         *([f"{failed:,} evaluations failed or interrupted"] if failed else []),
         " and ".join(map(str, settings.limits)) or "no limit",
         f"seed {settings.seed}",
         f"ranked on {plain(settings.evaluated_on, 200) or 'a score that is not recorded'}",
     ]
     return "; ".join(parts)
+
+
+def _stopped(records: Sequence[Record]) -> int:
+    return sum(record.state == "stopped" for record in records)
 
 
 def _comparison(found: Sequence[Net]) -> Iterator[Section]:
@@ -138,6 +146,14 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             "Careful: these searches were not scored on the same images with the same weights, "
             "so their scores can't be compared."
         )
+    if stopped := _stopped(pooled):
+        yield Text(
+            f"{stopped:,} evaluations were stopped early, as soon as it was certain that the "
+            "subnet is not among the best five and that another one is more accurate at no higher "
+            "cost. They have no accuracy and are not drawn; the best and the Pareto fronts are "
+            "those of all subnets."
+        )
+    drawn = "subnets evaluated to the end" if stopped else "subnets evaluated"
     for cost in ("params", "macs"):
         if not any(cost in record.metrics for record in pooled):
             continue
@@ -156,14 +172,14 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             marked=marks,
             score=SCORE,
         )
-        yield Figure(figure, "Every subnet that was evaluated, with inherited weights.")
+        yield Figure(figure, f"All {drawn}, with inherited weights.")
     yield Figure(
-        figures.best_so_far(records, score=SCORE), "Line: the best so far. Dots: every subnet."
+        figures.best_so_far(records, score=SCORE), f"Line: the best so far. Dots: all {drawn}."
     )
     if any(record.state == "complete" and finite(record.score) for record in pooled):
         yield Figure(
             figures.choices_of_elites(pooled),
-            "Which values the best tenth of all subnets took, gene by gene; num_heads 2 is that "
+            f"Which values the best tenth of all {drawn} took, gene by gene; num_heads 2 is that "
             "of layer 2.",
         )
 

@@ -22,6 +22,17 @@ def test_best_so_far_never_falls_and_counts_completed_trials() -> None:
     assert list(line.y) == [3, 3, 4, 4, 5]
 
 
+def test_stopped_trials_are_counted_but_have_no_dot() -> None:
+    trials = [replace(demo.records(1)[0], score=score) for score in (3, 1, 4)]
+    stopped = replace(trials[0], state="stopped", score=float("nan"), at_most=2.5)
+    dots, line = best_so_far({"random": [trials[0], stopped, *trials[1:], stopped]}).data
+    assert list(dots.x) == list(line.x) == [1, 3, 4]
+    assert list(dots.y) == [3, 1, 4]
+    assert list(line.y) == [3, 3, 4]
+    (note,) = best_so_far({"random": [stopped]}).layout.annotations
+    assert note.text == "no completed trials yet"
+
+
 def test_studies_differ_in_more_than_colour() -> None:
     lines = _named(best_so_far({"a": demo.records(3), "b": demo.records(3)}))
     assert lines["a"].line.dash != lines["b"].line.dash

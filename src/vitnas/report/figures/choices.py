@@ -22,6 +22,8 @@ Place: TypeAlias = tuple[str, tuple[int, ...]]  # a gene, and (), (layer,) or (s
 def elites(records: Sequence[Record], share: float = 0.1) -> list[Record]:
     """Return the best share of the completed trials, at least one if there is any; best first.
 
+    Trials that were stopped early have no score and don't count.
+
     Raises:
         InputError: the share is not above 0 and at most 1.
     """

@@ -14,6 +14,7 @@ from vitnas.report.figures.style import (
     TEXT,
     axis,
     complete,
+    evaluated,
     finite,
     label,
     layout,
@@ -29,17 +30,19 @@ if TYPE_CHECKING:
 def best_so_far(
     records_by_strategy: Mapping[str, Sequence[Record]], *, score: str = "score"
 ) -> Figure:
-    """Draw, for every study, the best score after each completed trial and the scores themselves.
+    """Draw, for every study, the best score after each evaluated trial and the scores themselves.
 
-    Records are taken in the order given.
+    Records are taken in the order given, which should be that of evaluation. A trial that was
+    stopped early is counted but has no dot: it can't have been better than the best before it.
     """
     from plotly.graph_objects import Figure
 
     figure = Figure(layout=layout(360, hovermode="closest"))
-    studies = {name: complete(records) for name, records in records_by_strategy.items()}
-    for index, (name, records) in enumerate(studies.items()):
-        color, scores = COLORS[index % len(COLORS)], [record.score for record in records]
-        trials = list(range(1, len(scores) + 1))
+    for index, (name, records) in enumerate(records_by_strategy.items()):
+        ended = enumerate(evaluated(records), 1)
+        points = [(trial, record.score) for trial, record in ended if record.state == "complete"]
+        trials, scores = [trial for trial, _ in points], [score for _, score in points]
+        color = COLORS[index % len(COLORS)]
         figure.add_scatter(
             x=trials,
             y=scores,
@@ -56,9 +59,10 @@ def best_so_far(
             mode="lines",
             hovertemplate="best of %{x} trials: %{y:.4g}<extra></extra>",
         )
-    figure.update_xaxes(axis("completed trials", rangemode="tozero"))
+    figure.update_xaxes(axis("evaluated trials", rangemode="tozero"))
     figure.update_yaxes(axis(label(f"best {score}", 40)))
-    return figure if any(studies.values()) else say_empty(figure, "no completed trials yet")
+    some = any(complete(records) for records in records_by_strategy.values())
+    return figure if some else say_empty(figure, "no completed trials yet")
 
 
 def training_curves(metrics: Iterable[Mapping[str, Any]]) -> Figure:

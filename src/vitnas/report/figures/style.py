@@ -90,6 +90,11 @@ def complete(records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record.state == "complete" and finite(record.score)]
 
 
+def evaluated(records: Iterable[Record]) -> list[Record]:
+    """Return the trials that have a score, and those whose evaluation was stopped early."""
+    return [record for record in records if record.state == "stopped" or complete([record])]
+
+
 def finite(value: object) -> bool:
     """Return whether a value is a number that can be drawn."""
     try:
