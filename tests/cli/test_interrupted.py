@@ -84,33 +84,36 @@ def test_training(recipe: Path, trained: Path, tmp_path: Path, command: Command)
 
 
 def ledger(folder: Path) -> list[tuple[object, ...]]:
-    """What a search found, without times and without trials that came to nothing."""
-    return [_result(record) for record in read(folder)[1] if record.state == "complete"]
+    """What a search found, those that it stopped too, without times and failed trials."""
+    return [_result(record) for record in read(folder)[1] if record.state != "failed"]
 
 
 def _result(record: Record) -> tuple[object, ...]:
     generation = (record.origin, record.generation, len(record.parents))
-    return record.index, record.arch, record.score, record.metrics, generation
+    scores = (record.score, record.at_most, record.metrics)
+    return record.state, record.index, record.arch, scores, generation
 
 
 # The interrupt may come just while Optuna opens its file, which Python then closes with a warning.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_search(trained: Path, tmp_path: Path, command: Command) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
-    small = ("--set", "population=12", "--set", "mutants=6", "--set", "crossovers=6")
-    words = ("search", run, "--trials", "36", "--device", "cpu", *small)
+    sizes = {"population": 12, "mutants": 6, "crossovers": 6, "parents": 3}
+    small = [word for name, size in sizes.items() for word in ("--set", f"{name}={size}")]
+    words: tuple[str | Path, ...] = ("search", run, "--trials", "36", "--device", "cpu", *small)
     journal = run / "searches" / "evolution" / "study.journal"
 
     whole = command(*words, "--name", "whole")
     assert whole.code == 0
     lines = lines_of(run / "searches" / "whole" / "study.journal")
+    assert "stopped" in {row[0] for row in ledger(run / "searches" / "whole")}
 
     with ctrl_c_when(lambda: lines_of(journal) > lines // 4):
         result = command(*words)
     assert (result.code, result.out) == (130, "")
     assert result.err.endswith(STOPPED)
     states = [record.state for record in read(journal.parent)[1]]
-    assert set(states[:-1]) == {"complete"}
+    assert set(states) <= {"complete", "stopped"}
     assert len(states) < 36
 
     kill_when(lambda: lines_of(journal) > lines // 2, *words)

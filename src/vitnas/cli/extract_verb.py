@@ -65,7 +65,7 @@ def _choose(run: Path, arch: str, search: str | None) -> tuple[Arch | None, str,
         return found, name, {"chosen": "given"}
     search = _the_search(run, search)
     settings, records = read(run / layout.SEARCHES / search)
-    records = [record for record in records if record.state == "complete"]
+    records = [record for record in records if record.state in ("complete", "stopped")]
     if not records:
         raise InputError(f"search {search} in {run} has evaluated no subnet yet; repeat it")
     chosen = best(records)

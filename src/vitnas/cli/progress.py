@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SearchProgress:
-    """A progress bar that counts trials and shows the best score."""
+    """A progress bar that counts trials and shows the best score and how many were stopped."""
 
     def __init__(self, trials: int | None) -> None:
         bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -28,6 +28,7 @@ class SearchProgress:
         )
         self.task = self.progress.add_task("searching", total=trials)
         self.best = float("-inf")
+        self.stopped = 0
 
     def __enter__(self) -> SearchProgress:
         return self
@@ -38,5 +39,11 @@ class SearchProgress:
 
     def __call__(self, record: Record) -> None:
         self.progress.start()  # only now, so that a refused search shows no bar
-        self.best = max(self.best, record.score)
-        self.progress.update(self.task, advance=1, description=f"searching, best {self.best:.2f}")
+        if record.state == "stopped":
+            self.stopped += 1
+        else:
+            self.best = max(self.best, record.score)
+        shown = f"searching, best {self.best:.2f}"
+        if self.stopped:
+            shown += f", {self.stopped} stopped early"
+        self.progress.update(self.task, advance=1, description=shown)

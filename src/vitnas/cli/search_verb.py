@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import re
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from vitnas.cli.log import say, table
 from vitnas.cli.usage import (
@@ -15,14 +17,19 @@ from vitnas.cli.usage import (
     MaybeRoot,
     Name,
     Number,
+    NumberOrAuto,
     Settings,
 )
 from vitnas.errors import InputError
 
 if TYPE_CHECKING:
+    from vitnas.arch import Arch
+    from vitnas.data.cache import EvalSet
     from vitnas.search.ledger import Record
-    from vitnas.search.limits import Limit
+    from vitnas.search.limits import Costs, Limit
+    from vitnas.search.racing import Evaluate, Hopeless, Result
     from vitnas.space import Space
+    from vitnas.supernet import Supernet
 
 
 def search(
@@ -38,7 +45,8 @@ def search(
     data: MaybeName = None,
     root: MaybeRoot = None,
     images: MaybeNumber = None,
-    batch_size: Number = 256,
+    batch_size: NumberOrAuto = "auto",
+    racing: Literal["on", "off"] = "on",
     seed: Number = 0,
     device: Name = "auto",
     options: Settings = (),
@@ -59,14 +67,15 @@ def search(
         data: a data set, where the supernet does not say which.
         root: where the data lies, for those that need it.
         images: rank on this many images of the search split, drawn per class; by default all.
-        batch_size: images evaluated together.
+        batch_size: images evaluated together; auto measures once which is fastest here.
+        racing: stop an evaluation once its subnet can be none of the best and on no front of
+            accuracy against costs, which changes neither; off evaluates every subnet to the end.
         seed: of the search.
         device: auto, cpu, cuda, cuda:1 or mps.
         options: a setting of the strategy, such as population=20 or generations=5.
     """
     # Torch takes seconds to load, so names and numbers are looked at before.
     from vitnas import run as layout
-    from vitnas.search.limits import check_possible
     from vitnas.search.searcher import read_options
     from vitnas.train.reading import parse_override
 
@@ -77,39 +86,19 @@ def search(
     source = layout.supernet_folder(run)
 
     from vitnas.cli.progress import SearchProgress
-    from vitnas.cost import macs, params
-    from vitnas.data.cache import eval_cache
-    from vitnas.evaluate import evaluate_subnets
-    from vitnas.folder import load, read_config
     from vitnas.search.study import search as run_search
-    from vitnas.supernet import Supernet
     from vitnas.train.devices import resolve_device
 
-    target = resolve_device(device)
-    record = read_config(source)
-    net = load(source)
-    if not isinstance(net, Supernet) or net.space is None:
-        raise InputError(
-            f"{source} is no supernet with a search space; `vitnas convert --space` gives one to a "
-            "foreign supernet"
-        )
-    config = net.config.to_dict()
-    costs = {"params": partial(params, **config), "macs": partial(macs, **config)}
-    check_possible(net.space, limits, costs)  # before images are decoded, which can take minutes
-    opened = layout.open_model_data(record, data, root)
-    layout.check_classes(record, opened)
-    split = eval_cache(opened.search, layout.model_input(record, opened), folder=run / "cache")
-    if images is not None:
-        split = split.subset(images, seed)
-
-    def score(arch: Any) -> dict[str, float]:
-        (found,) = evaluate_subnets(net, [arch], split, batch_size=batch_size, device=target)
-        return {"score": found.top1, "top5": found.top5, "loss": found.loss}
-
+    target = str(resolve_device(device))
+    net, space = _load(source)
+    costs = _costs(net, limits)
+    split, told = _search_split(run, source, data, root, images, seed)
+    racing_seed = seed if racing == "on" else None
+    evaluate = _evaluation(run, net, split, batch_size, target, racing_seed)
     with SearchProgress(trials) as shown:
         records = run_search(
-            net.space,
-            score,
+            space,
+            evaluate,
             strategy=strategy,
             options=given,
             limits=limits,
@@ -117,25 +106,138 @@ def search(
             trials=trials,
             seed=seed,
             folder=run / layout.SEARCHES / (name or strategy),
-            evaluated_on=f"search split of {opened.name}, {len(split)} images, weights "
-            f"{layout.fingerprint(source)}",
+            racing=racing == "on",
+            evaluated_on=told,
             on_trial=shown,
         )
     title = f"{name or strategy}: {len(records)} subnets, top-1 on {len(split)} search images"
-    _show(records, net.space, title)
+    _show(records, space, title)
     return records
 
 
-def best(records: list[Record]) -> Record:
+def _load(source: Path) -> tuple[Supernet, Space]:
+    from vitnas.folder import load
+    from vitnas.supernet import Supernet
+
+    net = load(source)
+    if not isinstance(net, Supernet) or net.space is None:
+        raise InputError(
+            f"{source} is no supernet with a search space; `vitnas convert --space` gives one to a "
+            "foreign supernet"
+        )
+    return net, net.space
+
+
+def _costs(net: Supernet, limits: tuple[Limit, ...]) -> Costs:
+    """Return the costs to record; images are decoded only after the limits are known to be met."""
+    from vitnas.cost import macs, params
+    from vitnas.search.limits import check_possible
+
+    assert net.space is not None
+    config = net.config.to_dict()
+    costs = {"params": partial(params, **config), "macs": partial(macs, **config)}
+    check_possible(net.space, limits, costs)
+    return costs
+
+
+def _search_split(
+    run: Path, source: Path, data: str | None, root: str | None, images: int | None, seed: int
+) -> tuple[EvalSet, str]:
+    """Return the decoded search split, and a line that says what scores on it belong to."""
+    from vitnas import run as layout
+    from vitnas.data.cache import eval_cache
+    from vitnas.folder import read_config
+
+    record = read_config(source)
+    opened = layout.open_model_data(record, data, root)
+    layout.check_classes(record, opened)
+    split = eval_cache(opened.search, layout.model_input(record, opened), folder=run / "cache")
+    if images is not None:
+        split = split.subset(images, seed)
+    weights = layout.fingerprint(source)
+    return split, f"search split of {opened.name}, {len(split)} images, weights {weights}"
+
+
+def _best_batch_size(run: Path, net: Supernet, split: EvalSet, device: str) -> int:
+    """Return the fastest batch size, and keep it: another one may round otherwise.
+
+    There are at least 8 batches, as racing can stop an evaluation only between two.
+    """
+    import torch
+
+    from vitnas import files
+    from vitnas.batch_size import SIZES, best_batch_size
+
+    cuda = device.startswith("cuda")
+    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
+    key, path = f"{device}, {name}, {len(split)} images", run / "cache" / "batch-size.json"
+    found: dict[str, int] = files.read_json(path) if path.exists() else {}
+    if key not in found:
+        sizes = tuple(size for size in SIZES if 8 * size <= len(split)) or SIZES[:1]
+        pixels = split.to(device)
+        found[key] = best_batch_size(net, pixels, device=device, sizes=sizes, seconds=0.2)
+        files.write_json(path, found)
+    return found[key]
+
+
+def _evaluation(
+    run: Path,
+    net: Supernet,
+    split: EvalSet,
+    batch_size: int | Literal["auto"],
+    device: str,
+    racing_seed: int | None,
+) -> Evaluate:
+    """Return what evaluates subnets for the search; with a seed it is made fit for racing."""
+    from vitnas.evaluate import Stopped, evaluate_subnets
+
+    @cache  # at the first evaluation: a search that is refused or finished needs none
+    def prepared() -> tuple[EvalSet, int]:
+        size = _best_batch_size(run, net, split, device) if batch_size == "auto" else batch_size
+        images = split.to(device)
+        if racing_seed is not None:
+            images = _hard_first(net, images, size, device, racing_seed)
+        return images, size
+
+    def evaluate(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
+        images, size = prepared()
+        found = evaluate_subnets(
+            net, archs, images, batch_size=size, device=device, hopeless=hopeless
+        )
+        return [
+            {"at_most": one.at_most, "images": one.images}
+            if isinstance(one, Stopped)
+            else {"score": one.top1, "top5": one.top5, "loss": one.loss}
+            for one in found
+        ]
+
+    return evaluate
+
+
+def _hard_first(net: Supernet, images: EvalSet, size: int, device: str, seed: int) -> EvalSet:
+    """Put first what the largest, the smallest and two subnets drawn with the seed find hard."""
+    from vitnas.evaluate import hard_first
+
+    assert net.space is not None
+    rng = random.Random(seed)
+    drawn = [net.space.sample(rng) for _ in range(2)]
+    judges = [net.space.largest, net.space.smallest, *drawn]
+    return hard_first(net, images, judges, batch_size=size, device=device)
+
+
+def best(records: Sequence[Record]) -> Record:
     """Return the highest score; of equals the lower loss on the same images, then the earlier.
 
-    A small search split has few distinct accuracies, so equals are common.
+    A small search split has few distinct accuracies, so equals are common. Trials without a score,
+    as those that were stopped, don't count.
     """
-    return min(records, key=_order)
+    return ranked(records)[0]
 
 
-def _order(record: Record) -> tuple[float, float, int]:
-    return -record.score, record.metrics.get("loss", 0.0), record.number
+def ranked(records: Sequence[Record]) -> list[Record]:
+    """Return the complete trials, best first."""
+    complete = (record for record in records if record.state == "complete")
+    return sorted(complete, key=lambda r: (-r.score, r.metrics.get("loss", 0.0), r.index))
 
 
 def _limits(
@@ -157,12 +259,14 @@ def _limits(
 def _show(records: list[Record], space: Space, title: str) -> None:
     """Print the best subnets, and the very best with all its genes."""
     from vitnas.report.figures.style import quantity
+    from vitnas.search.racing import KEPT
     from vitnas.search.summary import summary
 
     if not records:
         say(f"{title}; there is none")
         return
-    top = sorted(records, key=_order)[:5]
+    top = ranked(records)[:KEPT]
+    stopped = sum(record.state == "stopped" for record in records)
     rows = [
         [
             str(record.number),
@@ -176,4 +280,6 @@ def _show(records: list[Record], space: Space, title: str) -> None:
     ]
     genes = [re.sub("^(mean|total)_", r"\1\n", name) for name in summary(space, top[0].arch)]
     table(title, ["trial", "top-1", "loss", "params", "MACs", *genes], rows, left=0)
+    if stopped:
+        say(f"{stopped} subnets were stopped early: they can't be among these, nor on a front")
     say(f"best: {top[0].arch.to_json()}")
