@@ -1,0 +1,74 @@
+"""A really trained nano supernet on real images, for claims that random weights can't support."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from vitnas.data.cache import EvalSet
+from vitnas.space import Choice, Space
+from vitnas.supernet import Supernet
+
+SPACE = Space(
+    "autoformer",
+    (
+        Choice("depth", (4, 5, 6)),
+        Choice("mlp_ratio", (2.0, 3.0, 4.0), "block"),
+        Choice("num_heads", (1, 2), "block"),
+        Choice("embed_dim", (64, 96, 128)),
+    ),
+    name="nano of the benchmarks",
+)
+SIZE, PATCH, BATCH = 32, 4, 64
+
+
+def write_digits(folder: Path) -> Path:
+    """Write the handwritten digits of scikit-learn as PNG files of 32 px in class folders."""
+    bunch = load_digits()
+    for index, (image, label) in enumerate(zip(bunch.images, bunch.target, strict=True)):
+        pixels = np.clip(image * 16, 0, 255).astype(np.uint8)
+        path = folder / str(label) / f"{index:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(path)
+    return folder
+
+
+def make(classes: int) -> Supernet:
+    """Return an untrained supernet in the official storage order."""
+    return Supernet(SPACE, classes, SIZE, patch_size=PATCH, sharing="legacy")
+
+
+def train(images: EvalSet, classes: int, seconds: float, *, flip: bool) -> Supernet:
+    """Train a supernet for a time, another random subnet every step, as AutoFormer does.
+
+    AdamW under a cosine of the time, small shifts, label smoothing, and flips where they make
+    sense.
+    """
+    torch.manual_seed(0)
+    net = make(classes).train()
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05, fused=True)
+    start, step, done = time.perf_counter(), 0, 0.0
+    while done < 1:
+        places = torch.randint(len(images), (BATCH,))
+        chosen = EvalSet(images.images[places], images.labels[places], images.mean, images.std)
+        batch, labels = next(chosen.batches(BATCH))
+        batch = batch.roll(tuple(torch.randint(-3, 4, (2,)).tolist()), (2, 3))
+        batch = batch.flip(3) if flip and step % 2 else batch
+        logits = net(batch, SPACE.sample(step))
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * min(1, 0.05 + 20 * done) * (1 + math.cos(math.pi * done)) / 2
+        optimizer.step()
+        step += 1
+        done = (time.perf_counter() - start) / seconds
+    print(f"trained for {step} steps of {BATCH} images; loss of the last {loss.item():.2f}")
+    return net.eval()
