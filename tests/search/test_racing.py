@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitnas.arch import Arch
+from vitnas.candidates import evaluation, racing_order
 from vitnas.cost import macs, params
 from vitnas.data.cache import EvalSet, eval_cache
 from vitnas.data.sources import open_data
 from vitnas.data.transforms import Input
-from vitnas.evaluate import Stopped, evaluate_subnets, hard_first
 from vitnas.search.ledger import Record
 from vitnas.search.limits import Costs
 from vitnas.search.pareto import front
@@ -146,17 +146,8 @@ def test_a_real_supernet_on_digits() -> None:
     digits = open_data("digits")
     plain = eval_cache(digits.search, Input((8, 8), channels=1, mean=(0.5,), std=(0.5,)))
     _train(net, space, plain)
-    images = hard_first(net, plain, [space.largest, space.smallest], batch_size=32)
-
-    def evaluate(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
-        found = evaluate_subnets(net, archs, images, batch_size=32, hopeless=hopeless)
-        return [
-            {"at_most": one.at_most, "images": one.images}
-            if isinstance(one, Stopped)
-            else {"score": one.top1, "loss": one.loss}
-            for one in found
-        ]
-
+    images = racing_order(net, plain, 0, batch_size=32)
+    evaluate = evaluation(net, images, batch_size=32)
     config = net.config.to_dict()
     costs = {
         "params": lambda arch: params(arch, **config),

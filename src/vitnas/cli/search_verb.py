@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Sequence
 from functools import cache, partial
@@ -23,11 +22,10 @@ from vitnas.cli.usage import (
 from vitnas.errors import InputError
 
 if TYPE_CHECKING:
-    from vitnas.arch import Arch
     from vitnas.data.cache import EvalSet
     from vitnas.search.ledger import Record
     from vitnas.search.limits import Costs, Limit
-    from vitnas.search.racing import Evaluate, Hopeless, Result
+    from vitnas.search.racing import Evaluate
     from vitnas.space import Space
     from vitnas.supernet import Supernet
 
@@ -189,40 +187,17 @@ def _evaluation(
     racing_seed: int | None,
 ) -> Evaluate:
     """Return what evaluates subnets for the search; with a seed it is made fit for racing."""
-    from vitnas.evaluate import Stopped, evaluate_subnets
+    from vitnas.candidates import evaluation, racing_order
 
     @cache  # at the first evaluation: a search that is refused or finished needs none
-    def prepared() -> tuple[EvalSet, int]:
+    def prepared() -> Evaluate:
         size = _best_batch_size(run, net, split, device) if batch_size == "auto" else batch_size
         images = split.to(device)
         if racing_seed is not None:
-            images = _hard_first(net, images, size, device, racing_seed)
-        return images, size
+            images = racing_order(net, images, racing_seed, batch_size=size, device=device)
+        return evaluation(net, images, batch_size=size, device=device)
 
-    def evaluate(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
-        images, size = prepared()
-        found = evaluate_subnets(
-            net, archs, images, batch_size=size, device=device, hopeless=hopeless
-        )
-        return [
-            {"at_most": one.at_most, "images": one.images}
-            if isinstance(one, Stopped)
-            else {"score": one.top1, "top5": one.top5, "loss": one.loss}
-            for one in found
-        ]
-
-    return evaluate
-
-
-def _hard_first(net: Supernet, images: EvalSet, size: int, device: str, seed: int) -> EvalSet:
-    """Put first what the largest, the smallest and two subnets drawn with the seed find hard."""
-    from vitnas.evaluate import hard_first
-
-    assert net.space is not None
-    rng = random.Random(seed)
-    drawn = [net.space.sample(rng) for _ in range(2)]
-    judges = [net.space.largest, net.space.smallest, *drawn]
-    return hard_first(net, images, judges, batch_size=size, device=device)
+    return lambda archs, hopeless: prepared()(archs, hopeless)
 
 
 def best(records: Sequence[Record]) -> Record:
