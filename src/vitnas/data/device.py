@@ -44,7 +44,7 @@ def to_device(
 def _ahead(
     batches: Iterable[Loaded], device: torch.device, moved: Callable[[Loaded], Batch]
 ) -> Iterator[Batch]:
-    stream = torch.cuda.Stream(device)
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     held: tuple[Batch, Any] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):

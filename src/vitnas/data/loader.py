@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vitnas.data import rng
-from vitnas.data.batches import Key, LabelledImages, Loaded, PerImage, whole
+from vitnas.data.batched import BatchTransform
+from vitnas.data.batches import Key, LabelledImages, Loaded, PerBatch, PerImage, whole
 from vitnas.data.decoded import decode_once
 from vitnas.data.device import Finish, to_device
 from vitnas.data.images import Split
@@ -58,7 +59,7 @@ def train_loader(
         raise InputError(f"workers is {workers}, it must be 0 or more")
     target = torch.device(device)
     current = _Current(plan)
-    batches = PerImage(dataset, train_transform(input, augment), seed)
+    batches, finish = _batches(dataset, input, augment, seed, target)
     loader = DataLoader(
         batches,
         batch_sampler=current,
@@ -68,8 +69,20 @@ def train_loader(
         pin_memory=target.type == "cuda",
         generator=torch.Generator(),  # else every epoch would draw from the global one
     )
-    source = _Source(loader, current, target, None, Stages(workers, world_size), cache_bytes)
+    source = _Source(loader, current, target, finish, Stages(workers, world_size), cache_bytes)
     return TrainLoader(source).at(epoch, start_batch)
+
+
+def _batches(
+    images: LabelledImages, input: Input, augment: Augment, seed: int, device: torch.device
+) -> tuple[Dataset[Any], Finish | None]:
+    """What workers do, and what is left for the device: augmentation, if that is a GPU."""
+    if augment.backend == "pil":
+        return PerImage(images, train_transform(input, augment), seed), None
+    transform = BatchTransform(input, augment, seed)
+    if device.type == "cuda":
+        return PerBatch(images, transform.crop), transform.finish
+    return PerBatch(images, transform), None
 
 
 @dataclass(frozen=True)

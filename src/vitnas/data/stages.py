@@ -83,11 +83,14 @@ class Stages:
             return
         import torch
 
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        event: Any = torch.cuda.Event
+        start, end = event(enable_timing=True), event(enable_timing=True)
         start.record()
         yield
         end.record()
         self._pending.append((stage, images, start, end))
+        if len(self._pending) > 100:
+            self._settle()
 
     @property
     def waiting(self) -> float:

@@ -79,10 +79,12 @@ class Input:
 class Augment:
     """Training augmentation in timm's names; the defaults are AutoFormer's recipe.
 
-    Two fields are not timm's. `repeats`: how often an image occurs in an epoch's list, of which an
-    epoch still takes about one data set's worth (repeated augmentation, arXiv 1902.05509; the
+    Three fields are not timm's. `repeats`: how often an image occurs in an epoch's list, of which
+    an epoch still takes about one data set's worth (repeated augmentation, arXiv 1902.05509; the
     official recipe has 3 when it runs distributed). `crop_padding`: pad by so many pixels and crop
-    at random, instead of a random resized crop, which is too coarse for small images.
+    at random, instead of a random resized crop, which is too coarse for small images. `backend`:
+    `pil` transforms an image at a time as the originals do, `batched` whole batches, on the GPU if
+    there is one, which is faster and draws other random numbers.
 
     Raises:
         InputError: listing every wrong value.
@@ -104,6 +106,7 @@ class Augment:
     smoothing: float = 0.1
     repeats: int = 1
     crop_padding: int = 0
+    backend: str = "pil"
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -134,6 +137,7 @@ class Augment:
             smoothing=(0 <= self.smoothing < 1, "0 or more and below 1"),
             repeats=(self.repeats >= 1, "1 or more"),
             crop_padding=(self.crop_padding >= 0, "0 or more pixels"),
+            backend=(self.backend in ("pil", "batched"), "pil or batched"),
         )
 
 
