@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import time
@@ -18,7 +19,8 @@ def arguments(what: str) -> argparse.ArgumentParser:
     """Return a parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--cream", help="path of the official AutoFormer code, to run beside ours")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    threads = torch.get_num_threads()
+    parser.add_argument("--threads", type=int, default=threads, help=f"(default: {threads})")
     parser.add_argument("--repeats", type=int, default=9, help="measured rounds (default: 9)")
     parser.add_argument("--batch-size", type=int, default=8)
     return parser
@@ -42,6 +44,14 @@ def ratios(slow: list[float], fast: list[float]) -> str:
     return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
 
 
+def limit(slow: list[float], gemm: list[float], macs: float, size: int = 1024) -> str:
+    """Return how much faster than `slow` a machine is that does nothing but matrix products.
+
+    `gemm` are the seconds of `gemm_rate(size)` in the same rounds, `macs` what the work multiplies.
+    """
+    return ratios(slow, [seconds * macs / size**3 for seconds in gemm])
+
+
 def gemm_rate(size: int = 1024) -> Work:
     """Return the work of one square matrix product, size³ multiply-adds: the machine's limit."""
     a, b = torch.randn(size, size), torch.randn(size, size)
@@ -51,8 +61,10 @@ def gemm_rate(size: int = 1024) -> Work:
 def machine() -> str:
     """Return one line about the machine, without a name that would identify it."""
     threads = torch.get_num_threads()
+    tuned = sorted(name for name in os.environ if name.startswith(("MALLOC_", "LD_PRELOAD")))
     return (
         f"{platform.machine()}, {threads} thread{'s' * (threads != 1)}, torch {torch.__version__}, "
+        f"allocator {' '.join(platform.libc_ver())} {', '.join(tuned) or 'untuned'}, "
         f"{date.today().isoformat()}"
     )
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import profile
 
-from common import Work, alternate, arguments, ratios, table
+from common import Work, alternate, arguments, gemm_rate, limit, ratios, table
 from official import NANO, TINY, pair, run
+from vitnas import cost
 from vitnas.arch import Arch
+from vitnas.interop import cream
 from vitnas.space import Choice, Space
 from vitnas.spaces import space
+from vitnas.supernet import Supernet
 
+SIZE = 1024
 NANO_SPACE = Space(
     "autoformer",
     (
@@ -23,11 +30,24 @@ NANO_SPACE = Space(
         Choice("embed_dim", (64, 96, 128)),
     ),
 )
+STAGES = {
+    "linear layers": ("aten::mm", "aten::addmm"),
+    "attention products": ("aten::bmm", "aten::baddbmm", "aten::_scaled_dot_product"),
+    "relative position tables": ("aten::index", "aten::_index_put", "aten::embedding"),
+    "copies, additions": ("aten::copy_", "aten::add", "aten::mul", "aten::cat", "aten::fill_"),
+    "GELU, norms, softmax": ("aten::gelu", "aten::native_layer_norm", "aten::_softmax"),
+}
 
 
-def step(model: nn.Module, forward: Any, images: Tensor, labels: Tensor) -> Work:
+def step(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    fused: bool | None = True,
+) -> Work:
     """Return a step as a work; each model has an optimiser of its own."""
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05, fused=fused)
 
     def work() -> None:
         loss = F.cross_entropy(forward(images), labels)
@@ -38,52 +58,128 @@ def step(model: nn.Module, forward: Any, images: Tensor, labels: Tensor) -> Work
     return work
 
 
-def measure(
-    args: Any, config: dict[str, Any], searched: Space, batch: int
-) -> list[tuple[str, ...]]:
-    """Return a row for each architecture."""
-    size, classes = config["img_size"], config["num_classes"]
-    images, labels = torch.randn(batch, 3, size, size), torch.randint(0, classes, (batch,))
-    named: dict[str, Arch] = {
-        "largest": searched.largest,
-        "smallest": searched.smallest,
-        "random": searched.sample(0),
+def gradient_difference(
+    theirs: nn.Module, net: Supernet, arch: Arch, batch: tuple[Tensor, Tensor], config: Any
+) -> float:
+    """Return the largest difference of gradients, relative to the largest of the same tensor."""
+    images, labels = batch
+    both: list[nn.Module] = [theirs, net]
+    for model, forward in zip(
+        both, (lambda: run(theirs, arch, images), lambda: net(images, arch)), strict=True
+    ):
+        model.zero_grad()
+        F.cross_entropy(forward(), labels).backward()
+    with torch.no_grad():
+        for model in both:
+            for parameter in model.parameters():
+                parameter.data = (
+                    torch.zeros_like(parameter) if parameter.grad is None else (parameter.grad)
+                )
+    wanted, found = theirs.state_dict(), cream.dump(net)
+    return max(
+        float((found[name] - want).abs().max() / want.abs().max().clamp_min(1e-30))
+        for name, want in wanted.items()
+        if name in found and want.abs().max() > 0
+    )
+
+
+def works(
+    args: Namespace, config: dict[str, Any], arch: Arch, batch: tuple[Tensor, Tensor]
+) -> dict[str, Work]:
+    """Return the steps of the supernet, the extracted model and, with its code, the original."""
+    theirs, net = pair(args.cream, config)
+    net.train()
+    model = net.extract(arch).train()
+    found = {
+        "supernet": step(net, lambda images: net(images, arch), *batch),
+        "extracted": step(model, model, *batch),
     }
-    rows = []
-    for name, arch in named.items():
+    if theirs is not None:
+        theirs.train()
+        # Its own training asks for AdamW as it comes, which is not the fused one.
+        found["official"] = step(theirs, lambda x: run(theirs, arch, x), *batch, fused=None)
+    return found
+
+
+def row(
+    name: str, args: Namespace, config: dict[str, Any], arch: Arch, size: int
+) -> tuple[str, ...]:
+    """Time one architecture and return its line of the table."""
+    px, classes = config["img_size"], config["num_classes"]
+    batch = torch.randn(size, 3, px, px), torch.randint(0, classes, (size,))
+    seconds = alternate({"gemm": gemm_rate(SIZE), **works(args, config, arch, batch)}, args.repeats)
+    ours, slow = seconds["supernet"], seconds.get("official")
+    options = {"patch_size": config["patch_size"], "attention": "factorised"}
+    macs = 3 * size * cost.macs(arch, classes, px, **options)
+    exact = "-"
+    if slow:
         theirs, net = pair(args.cream, config)
-        net.train()
-        model = net.extract(arch).train()
-        works = {
-            "supernet": step(net, lambda x, arch=arch, net=net: net(x, arch), images, labels),
-            "extracted": step(model, model, images, labels),
-        }
-        if theirs is not None:
-            theirs.train()
-            forward = lambda x, arch=arch, theirs=theirs: run(theirs, arch, x)  # noqa: E731
-            works["official"] = step(theirs, forward, images, labels)
-        seconds = alternate(works, args.repeats)
-        slow = seconds.get("official")
-        rows.append(
-            (
-                name,
-                ratios(slow, seconds["supernet"]) if slow else "-",
-                ratios(seconds["supernet"], seconds["extracted"]),
-            )
-        )
-    return rows
+        assert theirs is not None
+        exact = f"{gradient_difference(theirs, net, arch, batch, config):.0e}"
+    return (
+        name,
+        ratios(slow, ours) if slow else "-",
+        limit(slow, seconds["gemm"], macs, SIZE) if slow else "-",
+        ratios([s * macs / SIZE**3 for s in seconds["gemm"]], ours),
+        ratios(ours, seconds["extracted"]),
+        exact,
+    )
+
+
+def where(args: Namespace, config: dict[str, Any], arch: Arch, size: int) -> list[tuple[str, ...]]:
+    """Return the share of each stage in the original's step, for the original and for ours."""
+    px, classes = config["img_size"], config["num_classes"]
+    batch = torch.randn(size, 3, px, px), torch.randint(0, classes, (size,))
+    spent: dict[str, dict[str, float]] = {}
+    for system, work in works(args, config, arch, batch).items():
+        for _ in range(3):
+            work()
+        with profile() as profiled:
+            for _ in range(3):
+                work()
+        spent[system] = dict.fromkeys([*STAGES, "all the rest"], 0.0)
+        for event in profiled.key_averages():
+            stage = next((s for s, names in STAGES.items() if event.key.startswith(names)), "")
+            spent[system][stage or "all the rest"] += event.self_cpu_time_total
+    whole = sum(spent.get("official", spent["supernet"]).values())
+    systems = [system for system in ("official", "supernet") if system in spent]
+    rows = [
+        (stage, *(f"{100 * spent[system][stage] / whole:.0f}" for system in systems))
+        for stage in spent["supernet"]
+    ]
+    total = (
+        "whole step",
+        *(f"{100 * sum(spent[system].values()) / whole:.0f}" for system in systems),
+    )
+    return [("of 100", *systems), *rows, total]
 
 
 def main() -> None:
-    """Print ratios for AutoFormer-T at 224 px and a small net at 32 px."""
+    """Print ratios for AutoFormer-T at 224 px and a small net at 32 px, and where time goes."""
     args = arguments(__doc__ or "").parse_args()
     torch.set_num_threads(args.threads)
-    heading = ("subnet", "official / supernet", "supernet / extracted")
-    rows = measure(args, TINY, space("autoformer-tiny"), args.batch_size)
-    table(f"Training step, AutoFormer-T at 224 px, batch {args.batch_size}", [heading, *rows])
-    batch = 16 * args.batch_size
-    rows = measure(args, NANO, NANO_SPACE, batch)
-    table(f"Training step, 6 layers of width 128 at 32 px, batch {batch}", [heading, *rows])
+    tiny, nano = (space("autoformer-tiny"), TINY, 8), (NANO_SPACE, NANO, 128)
+    for title, (searched, config, per) in {
+        "AutoFormer-T at 224 px": tiny,
+        "6 layers of width 128 at 32 px": nano,
+    }.items():
+        size = per * args.batch_size // 8
+        named = {
+            "largest": searched.largest,
+            "smallest": searched.smallest,
+            "random": searched.sample(0),
+        }
+        rows = [row(name, args, config, arch, size) for name, arch in named.items()]
+        heading = (
+            "subnet",
+            "official / supernet",
+            "official / GEMM limit",
+            "supernet of GEMM rate",
+            "supernet / extracted",
+            "gradients",
+        )
+        table(f"Training step, {title}, batch {size}, float32", [heading, *rows])
+        table(f"Where the time goes, {title}, random", where(args, config, named["random"], size))
 
 
 if __name__ == "__main__":
