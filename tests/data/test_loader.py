@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 DIGITS = open_data("digits")
 INPUT = default_input(DIGITS)
 AUGMENT = Augment(crop_padding=1, repeats=1)
+PLAIN = Augment(
+    scale=(1, 1), ratio=(1, 1), hflip=0, auto_augment=None, color_jitter=None, re_prob=0
+)
 
 
 def _loader(
@@ -54,11 +59,8 @@ def test_batches() -> None:
 
 
 def test_labels_belong_to_images() -> None:
-    plain = Augment(
-        scale=(1, 1), ratio=(1, 1), hflip=0, auto_augment=None, color_jitter=None, re_prob=0
-    )
     labels = dict(zip(*_pixels(DIGITS.train), strict=True))
-    for images, given_labels in _loader(plain):
+    for images, given_labels in _loader(PLAIN):
         pixels = (images * INPUT.std[0] + INPUT.mean[0]).mul(255).round().to(torch.uint8)
         for image, label in zip(pixels, given_labels.tolist(), strict=True):
             assert labels[image.numpy().tobytes()] == label
@@ -208,3 +210,88 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         _loader(**settings)
     assert message in str(caught.value)
+
+
+BATCHED = Augment(backend="batched", crop_padding=1, repeats=2, re_prob=0.5)
+
+
+@pytest.mark.parametrize("backend", ["pil", "batched"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_both_backends_continue_in_mid_epoch_with_any_workers(backend: str, workers: int) -> None:
+    augment = replace(BATCHED, backend=backend)
+    whole = list(_loader(augment, epoch=2))
+    assert _equal(_loader(augment, epoch=2, start_batch=6, workers=workers), whole[6:])
+    assert not torch.equal(whole[0][0], next(iter(_loader(augment, epoch=3)))[0])
+
+
+def test_the_backends_differ_in_nothing_but_draws() -> None:
+    pairs = zip(_loader(replace(BATCHED, backend="pil")), _loader(BATCHED), strict=True)
+    for (images, labels), (others, other_labels) in pairs:
+        assert torch.equal(labels, other_labels)
+        assert (images.shape, images.dtype) == (others.shape, others.dtype)
+        assert not torch.equal(images, others)
+    plain = replace(PLAIN, repeats=2)
+    assert _equal(_loader(plain), _loader(replace(plain, backend="batched")))
+
+
+def test_a_policy_for_single_images_is_refused_at_the_start() -> None:
+    with pytest.raises(InputError, match=r"^auto_augment is augmix-m3, .*batched only does"):
+        _loader(Augment(backend="batched", auto_augment="augmix-m3"))
+
+
+class _Slow:
+    """Images that take long to read, in any process."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(self.seconds)
+        return DIGITS.train[index]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_slow_disk_is_what_the_loop_waits_for(workers: int) -> None:
+    loader = _loader(PLAIN, dataset=_Slow(0.02), batch_size=4, workers=workers)
+    assert len(list(loader)) == 16
+    stages = loader.stages
+    assert stages.images == 64
+    assert stages.bottleneck == "decode"
+    assert stages.waiting > 0.8
+    assert stages.rates()["decode"] == pytest.approx(50 * max(workers, 1), rel=0.3)
+    assert stages.rate < 1.1 * stages.rates()["decode"]
+
+
+def test_a_slow_step_is_what_limits_training() -> None:
+    loader = _loader(PLAIN, dataset=_Slow(0.002), batch_size=4, workers=2)
+    for _ in loader:
+        time.sleep(0.1)
+    assert loader.stages.bottleneck == "step" or loader.stages.waited["start"] > 0.08
+    assert loader.stages.rates()["step"] == pytest.approx(40, rel=0.3)
+
+
+def test_each_iteration_is_measured_anew() -> None:
+    loader = _loader(PLAIN)
+    list(loader)
+    list(loader.at(1, 8))
+    assert loader.stages.images == 2 * 128
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_gets_the_same_batches(workers: int) -> None:
+    for augment in (AUGMENT, replace(PLAIN, backend="batched", hflip=0.5, crop_padding=1)):
+        seen = []
+        loader = _loader(augment, device="cuda", workers=workers)
+        for images, labels in loader:
+            assert images.is_cuda
+            torch.mm(torch.ones(2000, 2000, device="cuda"), torch.ones(2000, 2000, device="cuda"))
+            seen.append((images.cpu(), labels.cpu()))
+        for (images, labels), (others, other_labels) in zip(seen, _loader(augment), strict=True):
+            assert torch.allclose(images, others, atol=1e-6)
+            assert torch.equal(labels, other_labels)
+        stages = {"transfer"} | ({"device_augment"} if augment.backend == "batched" else set())
+        assert stages <= loader.stages.rates().keys()
