@@ -90,9 +90,15 @@ def works(
     theirs, net = pair(args.cream, config)
     net.train()
     model = net.extract(arch).train()
+
+    def mixed(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return net(images, arch).float()
+
     found = {
         "supernet": step(net, lambda images: net(images, arch), *batch),
         "extracted": step(model, model, *batch),
+        "bf16": step(net, mixed, *batch),
     }
     if theirs is not None:
         theirs.train()
@@ -122,6 +128,7 @@ def row(
         limit(slow, seconds["gemm"], macs, SIZE) if slow else "-",
         ratios([s * macs / SIZE**3 for s in seconds["gemm"]], ours),
         ratios(ours, seconds["extracted"]),
+        ratios(ours, seconds["bf16"]),
         exact,
     )
 
@@ -176,6 +183,7 @@ def main() -> None:
             "official / GEMM limit",
             "supernet of GEMM rate",
             "supernet / extracted",
+            "float32 / bf16-mixed",
             "gradients",
         )
         table(f"Training step, {title}, batch {size}, float32", [heading, *rows])

@@ -157,7 +157,7 @@ class Elastic(nn.Module):
 class ElasticBlock(Elastic):
     """A unit that the root calls in turn: tokens in, tokens out.
 
-    With `grad_checkpointing` it keeps only its input for the backward, which computes the rest again.
+    With `grad_checkpointing` it keeps its input for the backward, which computes the rest again.
     """
 
     grad_checkpointing: bool = False
