@@ -76,7 +76,8 @@ def nano(args: Namespace, folder: Path) -> Case:
         net.load_state_dict(torch.load(args.net, weights_only=True))
     else:
         images = eval_cache(data.train, shown, folder=folder)
-        net = trained.train(images, classes, args.train_seconds, flip=bool(args.data))
+        made = trained.make(classes)
+        net = trained.train(made, images, args.train_seconds, flip=bool(args.data))
         if args.net:
             torch.save(net.state_dict(), args.net)
     theirs = official(args.cream, {**NANO, "num_classes": classes}) if args.cream else None

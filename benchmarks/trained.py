@@ -42,17 +42,19 @@ def write_digits(folder: Path) -> Path:
 
 def make(classes: int) -> Supernet:
     """Return an untrained supernet in the official storage order."""
+    torch.manual_seed(0)
     return Supernet(SPACE, classes, SIZE, patch_size=PATCH, sharing="legacy")
 
 
-def train(images: EvalSet, classes: int, seconds: float, *, flip: bool) -> Supernet:
+def train(net: Supernet, images: EvalSet, seconds: float, *, flip: bool) -> Supernet:
     """Train a supernet for a time, another random subnet every step, as AutoFormer does.
 
     AdamW under a cosine of the time, small shifts, label smoothing, and flips where they make
     sense.
     """
+    assert net.space is not None
     torch.manual_seed(0)
-    net = make(classes).train()
+    net.train()
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05, fused=True)
     start, step, done = time.perf_counter(), 0, 0.0
     while done < 1:
@@ -61,7 +63,7 @@ def train(images: EvalSet, classes: int, seconds: float, *, flip: bool) -> Super
         batch, labels = next(chosen.batches(BATCH))
         batch = batch.roll(tuple(torch.randint(-3, 4, (2,)).tolist()), (2, 3))
         batch = batch.flip(3) if flip and step % 2 else batch
-        logits = net(batch, SPACE.sample(step))
+        logits = net(batch, net.space.sample(step))
         loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
