@@ -20,8 +20,9 @@ from torch import Tensor
 
 from vitnas.data import rng
 from vitnas.data.crops import random_crops
+from vitnas.data.device import upload
 from vitnas.data.images import Integers
-from vitnas.data.policy import Layer, make_policy, upload
+from vitnas.data.policy import Layer, make_policy
 from vitnas.data.transforms import Augment, Input
 
 CACHED = 2**20  # values that are worked on at once on a CPU

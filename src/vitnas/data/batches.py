@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Sized
 from typing import Any, NamedTuple, Protocol
 
-import torch
+import numpy as np
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from vitnas.data import rng
+from vitnas.data.images import Integers, as_integers
 from vitnas.data.stages import Work, clock
 from vitnas.data.transforms import Transform
 from vitnas.errors import InputError
@@ -26,10 +27,13 @@ class LabelledImages(Sized, Protocol):
 
 
 class Loaded(NamedTuple):
-    """A batch as it leaves a worker. `key` is epoch and position of its first item."""
+    """A batch as it leaves a worker. `key` is epoch and position of its first item.
+
+    Labels are no tensor, because each tensor that a busy worker hands over costs milliseconds.
+    """
 
     images: Tensor
-    labels: Tensor
+    labels: Integers
     key: tuple[int, int]
     work: Work
 
@@ -42,22 +46,23 @@ class PerImage(Dataset[Any]):
 
     def __getitems__(self, keys: list[Key]) -> Loaded | InputError:
         """Make a batch. A worker's exception would arrive as a traceback, so ours is a value."""
-        began, decode, samples = clock(), 0.0, []
+        began, decode, images = clock(), 0.0, []
+        labels = np.empty(len(keys), np.int64)
         try:
             with rng.isolated():
-                for epoch, position, index in keys:
+                for number, (epoch, position, index) in enumerate(keys):
                     start = clock()
-                    image, label = self.images[index]
+                    image, labels[number] = self.images[index]
                     decode += clock() - start
                     rng.seed_all("augment", self.seed, epoch, position)
-                    samples.append((self.transform(image), label))
+                    images.append(self.transform(image))
         except InputError as error:
             return error
         middle = clock()
-        images, labels = default_collate(samples)
+        stacked = default_collate(images)
         finished = clock()
         work = Work(began, finished, decode, middle - began - decode, finished - middle)
-        return Loaded(images, labels, keys[0][:2], work)
+        return Loaded(stacked, labels, keys[0][:2], work)
 
 
 class PerBatch(Dataset[Any]):
@@ -80,7 +85,7 @@ class PerBatch(Dataset[Any]):
         middle = clock()
         images = self.transform([image for image, _ in pairs], keys[0][:2])
         finished = clock()
-        labels = torch.tensor([label for _, label in pairs])
+        labels = as_integers(label for _, label in pairs)
         work = Work(began, finished, middle - began, finished - middle, 0.0)
         return Loaded(images, labels, keys[0][:2], work)
 

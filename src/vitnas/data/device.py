@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vitnas.data.batches import Loaded
@@ -28,9 +29,10 @@ def to_device(
     def moved(batch: Loaded) -> Batch:
         count = len(batch.labels)
         if device.type == "cpu":
-            return batch.images, batch.labels
+            return batch.images, torch.from_numpy(batch.labels)
         with stages.timed("transfer", count, device):
-            images, labels = (t.to(device, non_blocking=True) for t in (batch.images, batch.labels))
+            images = batch.images.to(device, non_blocking=True)
+            labels = upload(batch.labels, device)
         if finish is not None:
             with stages.timed("device_augment", count, device):
                 images = finish(images, batch.key)
@@ -39,6 +41,14 @@ def to_device(
     if device.type == "cuda":
         return _ahead(batches, device, moved)
     return map(moved, batches)
+
+
+def upload(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy to the device; the host doesn't wait for a GPU."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _ahead(

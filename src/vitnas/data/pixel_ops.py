@@ -145,8 +145,7 @@ def _affine(images: Tensor, matrix: tuple[Tensor, ...], mode: str, fill: tuple[i
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     grid = torch.stack((2 * x / width - 1, 2 * y / height - 1), dim=-1)
     seen = F.grid_sample(images.float(), grid, mode, padding_mode="border", align_corners=False)
-    background = torch.tensor(fill, dtype=torch.uint8).view(1, -1, 1, 1)
-    background = background.to(images.device, non_blocking=True)
+    background = torch.cat([images.new_full((1, 1, 1, 1), value) for value in fill], dim=1)
     # A little is added before the fraction is cut off, for whole numbers that came out below.
     kept = (seen + 1e-3).clamp_(0, 255).to(torch.uint8)
     return torch.where(inside.unsqueeze(1), kept, background)

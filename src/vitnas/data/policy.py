@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vitnas.data import pixel_ops
+from vitnas.data.device import upload
 from vitnas.data.images import Integers
 from vitnas.data.transforms import Augment, Input
 from vitnas.errors import InputError
@@ -71,14 +70,6 @@ def make_policy(input: Input, augment: Augment) -> Policy | None:
         ops = (pixel_ops.brightness, pixel_ops.contrast, pixel_ops.color)
         return Policy(ops, partial(_jitter, augment.color_jitter))
     return None
-
-
-def upload(values: NDArray[Any], device: torch.device) -> Tensor:
-    """Copy to the device; the host doesn't wait for a GPU."""
-    tensor = torch.from_numpy(values)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def _jitter(strength: float, random: np.random.Generator, count: int) -> list[Layer]:
