@@ -38,7 +38,7 @@ from vitnas.spaces import space
 from vitnas.supernet import Supernet
 
 GENERATIONS = 3  # before the one that is timed
-REFERENCES = 3  # archs by which images are ordered
+REFERENCES = 5  # archs by which images are ordered
 
 
 @dataclass(frozen=True)

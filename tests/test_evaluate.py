@@ -168,15 +168,17 @@ def test_hard_images_come_first(family: str) -> None:
     assert ordered.images.data_ptr() == split.images.data_ptr()
     ((images, labels),) = split.batches(40)
     with torch.no_grad():
-        losses = [
-            F.cross_entropy(net(images, arch), labels, reduction="none") for arch in archs[:3]
-        ]
-    hardness = torch.stack(losses).mean(0)
+        each = [net(images, arch) for arch in archs[:3]]
+    losses = torch.stack([F.cross_entropy(logits, labels, reduction="none") for logits in each])
+    wrong = torch.stack([logits.argmax(1) != labels for logits in each]).sum(0)
     ((moved, new_labels),) = ordered.batches(40)
     places = [int((images == one).flatten(1).all(1).nonzero()) for one in moved]
     assert sorted(places) == list(range(40))
     assert torch.equal(labels[places], new_labels)
-    assert torch.all(hardness[places].diff() <= 1e-6)
+    assert len(set(wrong.tolist())) > 1
+    assert torch.all(wrong[places].diff() <= 0)
+    alike = wrong[places].diff() == 0
+    assert torch.all(losses.mean(0)[places].diff()[alike] <= 1e-6)
     for before, after in zip(
         evaluate_subnets(net, archs, split, batch_size=9),
         evaluate_subnets(net, archs, ordered, batch_size=9),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol, TypeAlias, overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -168,11 +169,11 @@ def hard_first(
     batch_size: int = 256,
     device: str | torch.device = "cpu",
 ) -> EvalSet:
-    """Return the same images, those with the highest mean cross-entropy over some archs first.
+    """Return the same images, those that most of some archs get wrong first.
 
-    Images that these subnets find hard are hard for others too: mistakes come early, so a subnet
-    that can't reach a score is known early. Equally hard images keep their order. A split of
-    which the images lie in a file stays there, only the order is new.
+    What these subnets get wrong others do too: mistakes come early, so a subnet that can't reach a
+    score is known early. Among images that as many get wrong the mean cross-entropy decides, the
+    higher first; equals keep their order. Pixels in a file stay there, only the order is new.
 
     Raises:
         InputError: as for `evaluate_subnets`, or there are no archs.
@@ -182,14 +183,17 @@ def hard_first(
     if not roots:
         raise InputError("ordering images by difficulty needs at least one architecture")
     net.eval().to(device)
-    losses = []
+    found = []
     for images, labels in split.batches(batch_size, device):
         each = []
         for _, logits in joint.forward(net, roots, images):
             _check_labels(labels, logits)
-            each.append(F.cross_entropy(logits.float(), labels, reduction="none"))
-        losses.append(torch.stack(each).cpu().double().mean(dim=0))
-    return split.reordered(torch.argsort(torch.cat(losses), descending=True, stable=True))
+            wrong = (logits.argmax(dim=1) != labels).float()
+            loss = F.cross_entropy(logits.float(), labels, reduction="none")
+            each.append(torch.stack([wrong, loss]))
+        found.append(torch.stack(each).cpu().double().mean(dim=0))
+    wrong, loss = torch.cat(found, dim=1).numpy()
+    return split.reordered(torch.from_numpy(np.lexsort((-loss, -wrong))))
 
 
 @dataclass
