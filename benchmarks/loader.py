@@ -11,9 +11,9 @@ import time
 from dataclasses import replace
 
 import torch
-from common import Work, alternate, arguments, ratios, table
 from torch.utils.data import default_collate
 
+from common import Work, alternate, arguments, ratios, table
 from vitnas.data import rng
 from vitnas.data.batched import BatchTransform
 from vitnas.data.decoded import decode_once

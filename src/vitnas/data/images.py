@@ -211,4 +211,5 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"its pixels have 32 bits (mode {image.mode}), 8 or 16 are supported")
-    return image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # which would copy
