@@ -84,7 +84,7 @@ def test_the_fastest_batch_size_is_measured_once(
     ((key, size),) = json.loads(path.read_text()).items()
     assert key == f"cpu, {torch.get_num_threads()} threads, 216 images"
     assert size in (8, 16)  # more would leave fewer than 8 batches of 216 images
-    monkeypatch.setattr("vitnas.batch_size.best_batch_size", None)
+    monkeypatch.setattr("vitnas.candidates.best_batch_size", None)
     assert command(*words, "--trials", "8").code == 0
 
 

@@ -157,23 +157,18 @@ def _search_split(
 
 
 def _best_batch_size(run: Path, net: Supernet, split: EvalSet, device: str) -> int:
-    """Return the fastest batch size, and keep it: another one may round otherwise.
-
-    There are at least 8 batches, as racing can stop an evaluation only between two.
-    """
+    """Return the fastest batch size, and keep it: another one may round otherwise."""
     import torch
 
     from vitnas import files
-    from vitnas.batch_size import SIZES, best_batch_size
+    from vitnas.candidates import racing_batch_size
 
     cuda = device.startswith("cuda")
     name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
     key, path = f"{device}, {name}, {len(split)} images", run / "cache" / "batch-size.json"
     found: dict[str, int] = files.read_json(path) if path.exists() else {}
     if key not in found:
-        sizes = tuple(size for size in SIZES if 8 * size <= len(split)) or SIZES[:1]
-        pixels = split.to(device)
-        found[key] = best_batch_size(net, pixels, device=device, sizes=sizes, seconds=0.2)
+        found[key] = racing_batch_size(net, split.to(device), device=device)
         files.write_json(path, found)
     return found[key]
 
