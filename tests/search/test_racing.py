@@ -210,6 +210,8 @@ def test_every_cost_counts() -> None:
     done = [_record(9, 5)] * 6
     assert needed({"params": 5, "macs": 5}, done, math.inf) == 9
     assert needed({"params": 5, "macs": 4}, done, math.inf) == -math.inf
+    # a cost that an earlier run did not record
+    assert needed({"params": 5, "latency": 4}, done, math.inf) == -math.inf
 
 
 def test_a_function_of_one_architecture() -> None:

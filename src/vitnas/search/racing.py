@@ -62,7 +62,7 @@ def needed(costs: Mapping[str, float], done: Iterable[Record], bar: float) -> fl
     rivals = (
         record.score
         for record in scored
-        if all(record.metrics[name] <= cost for name, cost in costs.items())
+        if all(record.metrics.get(name, math.inf) <= cost for name, cost in costs.items())
     )
     kept = best[-1] if len(best) == KEPT else -math.inf
     return min(bar, kept, max(rivals, default=-math.inf))

@@ -79,6 +79,8 @@ def search(
                 for record in course.evaluate(group):
                     if on_trial:
                         on_trial(record)
+    if trials is None or len(course.done) < trials:
+        logger.info("%s search is at its end after %d trials", strategy, len(course.done))
     return sorted(course.done.values(), key=lambda record: record.index)
 
 
@@ -101,7 +103,10 @@ class _Course:
         self._known = {record.index: record for record in ended}
 
     def ask(self, trials: int | None) -> list[Arch]:
-        """Return the next proposals, none at the end; how many depends on the searcher alone."""
+        """Return the next proposals, none at the end.
+
+        Where one call's proposals end depends on the searcher alone, as long as there are trials.
+        """
         asked: list[Arch] = []
         while len(asked) < ASKED and (trials is None or len(self._index) < trials):
             try:
@@ -111,7 +116,6 @@ class _Course:
                     raise
                 break
             if arch is None:
-                logger.info("the search is at its end after %d trials", len(self._index))
                 break
             self._check_known(arch, len(self._index))
             self._index[arch] = len(self._index)
