@@ -38,7 +38,6 @@ from vitnas.spaces import space
 from vitnas.supernet import Supernet
 
 GENERATIONS = 3  # before the one that is timed
-REFERENCES = 5  # archs by which images are ordered
 
 
 @dataclass(frozen=True)
@@ -183,19 +182,22 @@ def works(case: Case, args: Namespace, size: int, found: dict[str, Any]) -> dict
         found["apart"] = [joined(archs=[arch], split=split)[0] for arch in archs]
 
     def together() -> None:
-        found["together"] = joined(archs=archs, split=decoded())
+        found["split"] = decoded()
+        found["together"] = joined(archs=archs, split=found["split"])
+
+    def ordering() -> None:
+        best = sorted(case.told, key=lambda arch: -case.told[arch])[: case.parents]
+        found["order"] = hard_first(net, found["split"], best, batch_size=size).order
 
     def racing() -> None:
-        best = sorted(case.told, key=lambda arch: -case.told[arch])[:REFERENCES]
-        split = hard_first(net, decoded(), best, batch_size=size)
-        bar = case.bar
+        split, bar = decoded().reordered(found["order"]), case.bar
         found["racing"] = joined(archs=archs, split=split, hopeless=lambda _, most: most < bar)
 
     chosen: dict[str, Work] = {}
     if case.theirs is not None:
         chosen |= {"official": officially, "official test, every 10th": tested}
     chosen |= {"apart": apart, "together": together}
-    return chosen | ({"racing": racing} if case.told else {})
+    return chosen | ({"ordering": ordering, "racing": racing} if case.told else {})
 
 
 def speeds(seconds: Mapping[str, list[float]], case: Case) -> list[tuple[str, ...]]:
@@ -214,13 +216,21 @@ def speeds(seconds: Mapping[str, list[float]], case: Case) -> list[tuple[str, ..
         gain, whole = (ratios(slow, each) if slow else "-" for slow in (before, base))
         rows.append((names[key], f"{statistics.median(each):.1f}", whole, gain))
         before = each
-    tests = seconds.get("official test, every 10th")
-    if base and tests and before:
-        # every 10th candidate stands for all, on the test images in hand
-        share = len(case.candidates) / len(case.candidates[::10])
-        both = [one + share * other for one, other in zip(base, tests, strict=True)]
-        name, taken = "official with test, over the last row", f"{statistics.median(both):.1f}"
-        rows.append((name, taken, ratios(both, before), "-"))
+    if not base or not before:
+        return rows
+    sums = {}
+    if "ordering" in seconds:
+        sums["with the order found anew (it serves a whole search)"] = (
+            base,
+            [one + two for one, two in zip(before, seconds["ordering"], strict=True)],
+        )
+    # every 10th candidate stands for all, on the test images in hand
+    tests = seconds["official test, every 10th"]
+    share = len(case.candidates) / len(case.candidates[::10])
+    both = [one + share * other for one, other in zip(base, tests, strict=True)]
+    sums["the same without it, the official one on test as well"] = both, before
+    for name, (slow, fast) in sums.items():
+        rows.append((name, f"{statistics.median(fast):.1f}", ratios(slow, fast), "-"))
     return rows
 
 
