@@ -203,7 +203,7 @@ def test_grad_checkpointing_saves_memory_and_changes_no_bit() -> None:
         loss.backward()
         results.append((sum(kept), [p.grad.clone() for p in net.parameters()]))  # type: ignore[union-attr]
     (plain, wanted), (less, found) = results
-    assert less < plain / 3
+    assert less < plain / 2
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
 
 

@@ -20,6 +20,7 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 
 class RelativePositionAttention(nn.Module):
@@ -173,28 +174,24 @@ class _Explicit(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         b, n, _, h, d = qkv.shape
-        used = d + sum(grid)
-        stack = qkv.new_empty(3, b * h, n, -(-used // 16) * 16)
-        stack[..., :d].view(3, b, h, n, d).copy_(qkv.permute(2, 0, 3, 1, 4))
-        stack[1:, ..., d:used] = place
-        stack[..., used:] = 0
-        q, k, v = stack.unbind(0)
-        _by_distance(q, keys, grid)
+        q, k, v = _augmented(qkv, keys, place, grid)
         scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)
         probabilities = torch.softmax(scores, dim=-1, out=scores)
         out = torch.bmm(probabilities, v)
         sums = _to_distance(out, d, len(values), grid)
         sums[..., -1] = 1
-        ctx.save_for_backward(stack, probabilities, sums, keys, values)
-        ctx.shape, ctx.grid, ctx.scale = qkv.shape, grid, scale
+        # q, k and v are augmented again in the backward, as that takes less time than memory.
+        ctx.save_for_backward(qkv, probabilities, sums, keys, values, place)
+        ctx.grid, ctx.scale = grid, scale
         mixed = torch.addmm(out.flatten(0, 1)[:, :d], sums.flatten(0, 1), values)
         return mixed.view(b, h, n, d).transpose(1, 2).reshape(b, n, h * d)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        stack, probabilities, sums, keys, values = ctx.saved_tensors
-        (q, k, v), (b, n, _, h, d) = stack.unbind(0), ctx.shape
+        qkv, probabilities, sums, keys, values, place = ctx.saved_tensors
+        b, n, _, h, d = qkv.shape
+        q, k, v = _augmented(qkv, keys, place, ctx.grid)
         g = torch.zeros_like(q)
         g[..., :d].view(b, h, n, d).copy_(grad.view(b, n, h, d).transpose(1, 2))
         g_values = sums.flatten(0, 1).t() @ g.flatten(0, 1)[:, :d]
@@ -211,6 +208,21 @@ class _Explicit(torch.autograd.Function):
         torch.addmm(g_q.flatten(0, 1)[:, :d], g_sums, keys, out=g_qkv[0].view(-1, d))
         g_qkv = g_qkv.view(3, b, h, n, d).permute(1, 3, 0, 2, 4)
         return g_qkv, g_keys, g_values, None, None, None
+
+
+def _augmented(
+    qkv: Tensor, keys: Tensor, place: Tensor, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q with its products with the tables, k and v with the indicators: (B·H, N, W)."""
+    b, n, _, h, d = qkv.shape
+    used = d + sum(grid)
+    stack = qkv.new_empty(3, b * h, n, -(-used // 16) * 16)
+    stack[..., :d].view(3, b, h, n, d).copy_(qkv.permute(2, 0, 3, 1, 4))
+    stack[1:, ..., d:used] = place
+    stack[..., used:] = 0
+    q, k, v = stack.unbind(0)
+    _by_distance(q, keys, grid)
+    return q, k, v
 
 
 def _by_distance(x: Tensor, table: Tensor, grid: tuple[int, int]) -> None:
@@ -325,9 +337,23 @@ def block(
     return made
 
 
+class _Mlp(Mlp):  # type: ignore[misc]
+    """timm's MLP, which in training keeps no result of GELU but computes it again: less memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the MLP of x, both (B, N, dim)."""
+        last = self.fc1(x), self.fc2.weight, self.fc2.bias
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return checkpoint(_gelu_linear, *last, use_reentrant=False, preserve_rng_state=False)
+        return _gelu_linear(*last)
+
+
+def _gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(F.gelu(x), weight, bias)
+
+
 def _mlp(hidden_dim: int, **kwargs: Any) -> nn.Module:
-    mlp: nn.Module = Mlp(**{**kwargs, "hidden_features": hidden_dim})
-    return mlp
+    return _Mlp(**{**kwargs, "hidden_features": hidden_dim})
 
 
 def _init_linear(module: nn.Module) -> None:
