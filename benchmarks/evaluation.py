@@ -220,7 +220,7 @@ def speeds(seconds: Mapping[str, list[float]], case: Case) -> list[tuple[str, ..
         return rows
     sums = {}
     if "ordering" in seconds:
-        sums["with the order found anew (it serves a whole search)"] = (
+        sums["with finding the order (it serves a whole search)"] = (
             base,
             [one + two for one, two in zip(before, seconds["ordering"], strict=True)],
         )
@@ -228,7 +228,7 @@ def speeds(seconds: Mapping[str, list[float]], case: Case) -> list[tuple[str, ..
     tests = seconds["official test, every 10th"]
     share = len(case.candidates) / len(case.candidates[::10])
     both = [one + share * other for one, other in zip(base, tests, strict=True)]
-    sums["the same without it, the official one on test as well"] = both, before
+    sums["official on search and test, over the last of ours"] = both, before
     for name, (slow, fast) in sums.items():
         rows.append((name, f"{statistics.median(fast):.1f}", ratios(slow, fast), "-"))
     return rows
