@@ -205,8 +205,7 @@ class _Run:
         for batches in _grouped(self.loader.at(epoch, batch * parts), parts):
             lr = self.schedule(self.step)
             archs = (None,) if self.sampler is None else self.sampler(self.step)
-            moved = self.fabric.to_device(batches)
-            losses, stop = self.do_step(self.step, moved, archs, self.interrupt.requested)
+            losses, stop = self.do_step(self.step, batches, archs, self.interrupt.requested)
             self.step += 1
             self.loss = sum(losses) / len(losses)
             if self.ema is not None:
