@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+CACHED = 2**18
+"""Probabilities that a CPU core keeps in its own cache, about: 1 MB in float32."""
+
 
 class RelativePositionAttention(nn.Module):
     """Self-attention with 2-D relative positions on keys and values.
@@ -87,8 +90,8 @@ class RelativePositionAttention(nn.Module):
             raise ValueError("relative position attention takes no mask")
         shape = (x.shape[0], x.shape[1], 3, self.num_heads, self.head_dim)
         qkv = self.qkv(x).view(shape)
-        trains_on_cpu = qkv.device.type == "cpu" and torch.is_grad_enabled()
-        if self.grid is not None and trains_on_cpu and not torch.compiler.is_compiling():
+        on_cpu = qkv.device.type == "cpu" and not torch.compiler.is_compiling()
+        if self.grid is not None and on_cpu:
             out = self.attend_explicitly(qkv)
         else:
             out = self.attend(*qkv.permute(2, 0, 3, 1, 4).unbind(0)).transpose(1, 2).flatten(2)
@@ -98,12 +101,15 @@ class RelativePositionAttention(nn.Module):
     def attend_explicitly(self, qkv: Tensor) -> Tensor:
         """Return the same as `attend`, (B, N, H·d), for q, k, v stacked as (B, N, 3, H, d).
 
-        Its backward is written out for training on a CPU, where that of the fused kernel is slow;
-        it keeps the probabilities.
+        By plain matrix products with the backward of each, for a CPU, where the fused kernel and
+        above all its backward are slower: a few images at a time, whose probabilities stay in the
+        cache while they are worked on. They are kept for the backward.
         """
-        keys, values = self._tables(qkv.dtype)
-        place = self.place.to(qkv.dtype)
-        out: Tensor = _Explicit.apply(qkv, keys, values, place, self.grid, self.scale)
+        images = max(1, CACHED // (self.num_heads * qkv.shape[1] ** 2))
+        given = *self._tables(qkv.dtype), self.place.to(qkv.dtype), self.grid, self.scale
+        parts: Any = qkv.split(images)  # type: ignore[no-untyped-call]
+        parts = [_Explicit.apply(part, *given) for part in parts]
+        out: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         return out
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
