@@ -199,6 +199,28 @@ def test_a_block_has_any_width_of_heads_and_mlp() -> None:
     assert made(torch.randn(2, 5, 20)).shape == (2, 5, 20)
 
 
+def test_a_plain_block_is_timms_and_the_other_keeps_less() -> None:
+    sizes: dict[str, Any] = {"embed_dim": 16, "num_heads": 2, "head_dim": 8, "hidden_dim": 64}
+    plain, relative = block(**sizes), block(**sizes, grid=(2, 2), relative_position=True)
+    assert {type(m).__module__.split(".")[0] for m in plain.modules()} <= {"timm", "torch"}
+    relative.mlp.load_state_dict(plain.mlp.state_dict())
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    kept: list[list[int]] = []
+    found = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[-1].append(tensor.numel())
+        return tensor
+
+    for mlp in (plain.mlp, relative.mlp):
+        kept.append([])
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            out = mlp(x)
+        found.append((out, *torch.autograd.grad(out.sin().sum(), [x, *mlp.parameters()])))
+    assert [numbers.count(3 * 5 * 64) for numbers in kept] == [2, 1]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_heads_must_divide_a_fixed_attention_width() -> None:
     made = block(20, num_heads=2, head_dim=64, hidden_dim=8, attn_dim=24, attn_scale=0.5)
     assert (made.attn.head_dim, made.attn.scale) == (12, 0.5)

@@ -300,13 +300,15 @@ def block(
 ) -> Block:
     """Build a timm block whose attention and MLP have any width.
 
-    Plain attention is timm's; relative positions, or a scale other than head_dim ** -0.5, bring
-    `RelativePositionAttention`. `attn_dim` fixes the q-k-v width, which the heads then divide.
+    A plain block is timm's throughout; relative positions, or a scale other than head_dim ** -0.5,
+    bring `RelativePositionAttention` and an MLP that needs less memory. `attn_dim` fixes the q-k-v
+    width, which the heads then divide.
 
     Raises:
         ValueError: the heads don't divide `attn_dim`.
     """
     norm = partial(LayerNorm, eps=norm_eps)
+    plain = not relative_position and attn_scale is None
     made = Block(
         embed_dim,
         num_heads=1,
@@ -315,13 +317,13 @@ def block(
         init_values=init_values,
         drop_path=drop_path,
         norm_layer=norm,
-        mlp_layer=partial(_mlp, hidden_dim),
+        mlp_layer=partial(_mlp, Mlp if plain else _Mlp, hidden_dim),
     )
     if attn_dim is not None:
         if attn_dim % num_heads:
             raise ValueError(f"{num_heads} heads don't divide the fixed q-k-v width {attn_dim}")
         head_dim = attn_dim // num_heads
-    if relative_position or attn_scale is not None:
+    if not plain:
         made.attn = RelativePositionAttention(
             embed_dim,
             num_heads,
@@ -358,8 +360,8 @@ def _gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(F.gelu(x), weight, bias)
 
 
-def _mlp(hidden_dim: int, **kwargs: Any) -> nn.Module:
-    return _Mlp(**{**kwargs, "hidden_features": hidden_dim})
+def _mlp(layer: type[nn.Module], hidden_dim: int, **kwargs: Any) -> nn.Module:
+    return layer(**{**kwargs, "hidden_features": hidden_dim})
 
 
 def _init_linear(module: nn.Module) -> None:
