@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitnas.candidates import evaluation, racing_batch_size, racing_order
+from vitnas.candidates import evaluation, racing_order
 from vitnas.data.cache import EvalSet, eval_cache
 from vitnas.data.sources import open_data
 from vitnas.data.transforms import Input
@@ -68,13 +68,6 @@ def test_the_order_of_racing_is_that_of_the_seed_and_holds_every_image(split: Ev
     assert other.order is not None
     assert torch.equal(ordered.order, again.order)
     assert not torch.equal(ordered.order, other.order)
-
-
-@pytest.mark.parametrize(("images", "sizes"), [(1, {8}), (127, {8}), (145, {8, 16})])
-def test_a_batch_is_small_enough_to_stop_between_two(
-    split: EvalSet, images: int, sizes: set[int]
-) -> None:
-    assert racing_batch_size(make(SPACE), split.subset(images, 0)) in sizes
 
 
 def test_a_supernet_without_a_space_is_refused(split: EvalSet) -> None:

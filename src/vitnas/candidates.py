@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 
 from vitnas.arch import Arch
-from vitnas.batch_size import SIZES, best_batch_size
 from vitnas.data.cache import EvalSet
 from vitnas.errors import InputError
 from vitnas.evaluate import Batches, Stopped, evaluate_subnets, hard_first
@@ -40,15 +39,6 @@ def evaluation(
         ]
 
     return evaluate
-
-
-def racing_batch_size(net: Supernet, split: EvalSet, *, device: str | torch.device = "cpu") -> int:
-    """Return the fastest batch size of those that make at least 8 batches, if there is one.
-
-    Racing stops an evaluation only between two batches.
-    """
-    sizes = tuple(size for size in SIZES if 8 * size <= len(split)) or SIZES[:1]
-    return best_batch_size(net, split, device=device, sizes=sizes, seconds=0.2)
 
 
 def racing_order(

@@ -101,6 +101,7 @@ def test_search(trained: Path, tmp_path: Path, command: Command) -> None:
     sizes = {"population": 12, "mutants": 6, "crossovers": 6, "parents": 3}
     small = [word for name, size in sizes.items() for word in ("--set", f"{name}={size}")]
     words: tuple[str | Path, ...] = ("search", run, "--trials", "36", "--device", "cpu", *small)
+    words += ("--batch-size", "16")
     journal = run / "searches" / "evolution" / "study.journal"
 
     whole = command(*words, "--name", "whole")

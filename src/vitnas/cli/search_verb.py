@@ -161,14 +161,14 @@ def _best_batch_size(run: Path, net: Supernet, split: EvalSet, device: str) -> i
     import torch
 
     from vitnas import files
-    from vitnas.candidates import racing_batch_size
+    from vitnas.batch_size import best_batch_size
 
     cuda = device.startswith("cuda")
     name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
     key, path = f"{device}, {name}, {len(split)} images", run / "cache" / "batch-size.json"
     found: dict[str, int] = files.read_json(path) if path.exists() else {}
     if key not in found:
-        found[key] = racing_batch_size(net, split.to(device), device=device)
+        found[key] = best_batch_size(net, split.to(device), device=device, seconds=0.2)
         files.write_json(path, found)
     return found[key]
 
