@@ -1,0 +1,304 @@
+"""A whole search of 1,000 candidates at equal quality: official protocol and ours.
+
+The official search ranks 1,000 candidates, and evaluates 50 more, one by one on 100,000 images that
+the supernet was trained on and on the 50,000 test images, decoding both for each. Ours ranks 1,050
+on 10,000 images that training held out: decoded once, many subnets together, the hopeless stopped
+early. Here both run in that proportion of images, 15 to 1, on a supernet that was really trained.
+What they choose is compared on test images that neither has seen.
+
+The time of the official search is that of a sample of its candidates, by the official code, times
+1,050. Which one it chooses says our own evolution with the official settings on the official
+images, whose accuracies are checked to be those of the official code on the sample.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+
+import trained
+from common import arguments, table
+from evaluation import some
+from official import NANO, official
+from protocol import evaluate_officially, loader
+from vitnas import cost
+from vitnas.arch import Arch
+from vitnas.batch_size import best_batch_size
+from vitnas.candidates import evaluation, racing_order
+from vitnas.cli.search_verb import best
+from vitnas.data.bundled import FASHION_FOLDER
+from vitnas.data.cache import EvalSet, eval_cache
+from vitnas.data.images import FileImages, Split
+from vitnas.data.sources import open_data
+from vitnas.data.transforms import Input
+from vitnas.evaluate import evaluate_subnets
+from vitnas.interop import cream
+from vitnas.search.ledger import Record
+from vitnas.search.limits import Limit
+from vitnas.search.study import search
+from vitnas.space import Choice, Space
+from vitnas.supernet import Supernet
+
+SIZE, DEPTH = 32, 5
+SHOWN = Input((SIZE, SIZE), channels=3, crop_pct=1.0)
+SPACE = Space(
+    "autoformer",
+    (
+        Choice("depth", (3, 4, DEPTH)),
+        Choice("mlp_ratio", (1.0, 2.0, 3.0, 4.0), "block"),
+        Choice("num_heads", (1, 2), "block"),
+        Choice("embed_dim", (48, 64, 96)),
+    ),
+)
+CANDIDATES, RANKED_GENERATIONS = 1050, 19  # the official search never ranks its last generation
+
+
+Seconds: TypeAlias = tuple[float, float]
+"""Wall time, and CPU time, which other work on the machine disturbs less."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The supernet, the official one with its weights, and the images of both protocols."""
+
+    net: Supernet
+    theirs: Any
+    held_out: Split
+    their_train: Split
+    their_test: Split
+    untouched: EvalSet
+
+    @property
+    def times(self) -> float:
+        """How many times as many images the official protocol evaluates."""
+        return (len(self.their_train) + len(self.their_test)) / len(self.held_out)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search chose, its trials in the order proposed, and what it took (`clocks`)."""
+
+    arch: Arch
+    records: list[Record]
+    took: Seconds
+
+
+def prepare(args: Namespace, folder: Path) -> Case:
+    """Choose the images, write those that are searched on as files, and train the supernet."""
+    fashion = "fashion-mnist" if FASHION_FOLDER.is_dir() else "digits"
+    name = f"folder/{Path(args.data).resolve()}" if args.data else fashion
+    data = open_data(name, search_fraction=0.1)
+    train = some(data.train, 20_000)
+    count = min(args.images, len(data.search))
+    tested = min(5 * count, len(data.test) // 2)
+    test = some(data.test, len(data.test))
+    order = np.random.default_rng(1).permutation(len(test))
+    theirs, rest = (
+        Split(data.test.source, test.indices[part]) for part in np.split(order, [tested])
+    )
+    net = Supernet(
+        SPACE, len(data.classes), SIZE, patch_size=8, sharing="legacy", largest=_stored()
+    )
+    flip = not name.endswith("digits")
+    net = trained.train(net, eval_cache(train, SHOWN), args.train_seconds, flip=flip)
+    case = Case(
+        net,
+        _official(args.cream, net, len(data.classes)),
+        write(some(data.search, count), folder / "search"),
+        write(some(train, 10 * count), folder / "train"),
+        write(theirs, folder / "test"),
+        eval_cache(rest, SHOWN),
+    )
+    print(
+        f"{name}: official {len(case.their_train)} training and {len(case.their_test)} test "
+        f"images a candidate, ours {len(case.held_out)} held-out ones: {case.times:.1f} to 1; "
+        f"{len(rest)} untouched test images",
+        flush=True,
+    )
+    return case
+
+
+def _stored() -> Arch:
+    """Return the largest net in the shape that the official code stores."""
+    genes = {"mlp_ratio": (4.0,) * DEPTH, "num_heads": (2,) * DEPTH}
+    return Arch("autoformer", depth=DEPTH, embed_dim=128, **genes)
+
+
+def _official(path: str | None, net: Supernet, classes: int) -> Any:
+    if path is None:
+        return None
+    theirs = official(path, {**NANO, "patch_size": 8, "depth": DEPTH, "num_classes": classes})
+    theirs.load_state_dict(cream.dump(net))
+    return theirs
+
+
+def write(split: Split, folder: Path) -> Split:
+    """Write images as the PNG files of 32 px that both sides decode."""
+    folder.mkdir()
+    files = []
+    for index in range(len(split)):
+        image, _ = split[index]
+        files.append(str(folder / f"{index:05}.png"))
+        small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        small.save(files[-1])
+    return Split(FileImages(tuple(files), split.labels), np.arange(len(split)))
+
+
+def search_on(case: Case, split: EvalSet, seed: int, generations: int) -> list[Record]:
+    """Search at the official population settings, below the median number of parameters."""
+    config = case.net.config.to_dict()
+    costs = {"params": partial(cost.params, **config), "macs": partial(cost.macs, **config)}
+    median = statistics.median(costs["params"](SPACE.sample(i)) for i in range(201))
+    size = best_batch_size(case.net, split, seconds=0.2)
+    images = racing_order(case.net, split, seed, batch_size=size)
+    with tempfile.TemporaryDirectory() as folder:
+        return search(
+            SPACE,
+            evaluation(case.net, images, batch_size=size),
+            options={"generations": generations},
+            limits=[Limit("params", maximum=median)],
+            costs=costs,
+            seed=seed,
+            folder=folder,
+        )
+
+
+def clocks() -> Seconds:
+    """Read both clocks."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(start: Seconds) -> Seconds:
+    """Return the seconds that passed on both clocks."""
+    wall, cpu = clocks()
+    return wall - start[0], cpu - start[1]
+
+
+def ours(case: Case, seed: int) -> Found:
+    """Search on the held-out images; everything counts, decoding and the batch size too."""
+    start = clocks()
+    records = search_on(case, eval_cache(case.held_out, SHOWN), seed, 20)
+    return Found(best(records).arch, records, since(start))
+
+
+def officially_chosen(case: Case, images: EvalSet, threads: int, seed: int) -> Arch:
+    """Return what the official protocol chooses, by our means."""
+    torch.set_num_threads(threads)
+    return best(search_on(case, images, seed, RANKED_GENERATIONS)).arch
+
+
+def official_seconds(
+    case: Case, args: Namespace, archs: list[Arch], images: EvalSet
+) -> tuple[list[Seconds], int]:
+    """Return the seconds of each candidate by the official code, and how many scores are ours."""
+    seconds: list[Seconds] = []
+    same = 0
+    scores = evaluate_subnets(case.net, archs, images)
+    for arch, score in zip(archs, scores, strict=True):
+        start = clocks()
+        top1, _ = (
+            evaluate_officially(case.theirs, arch, loader(part, SIZE, args.batch_size))
+            for part in (case.their_train, case.their_test)
+        )
+        seconds.append(since(start))
+        same += top1 == score.top1
+    return seconds, same
+
+
+def compare(case: Case, args: Namespace) -> None:
+    """Search with every seed in both ways, and print what it took and what came out."""
+    images = eval_cache(case.their_train, SHOWN)
+    each: list[Seconds] = []
+    found, same = [], 0
+    for seed in range(args.seeds):
+        found.append(ours(case, seed))
+        print(f"seed {seed}: ours {found[-1].took[0]:.0f} s", flush=True)
+        if case.theirs is not None:  # in turn with ours, on candidates from all generations
+            records = found[-1].records
+            archs = [r.arch for r in records[seed :: CANDIDATES * args.seeds // args.sample]]
+            seconds, equal = official_seconds(case, args, archs, images)
+            each, same = each + seconds, same + equal
+    # nothing is timed any more, so all cores may work
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        choose = partial(officially_chosen, replace(case, theirs=None), images, args.threads)
+        chosen = list(pool.map(choose, range(args.seeds)))
+    rows = [row(case, *pair, each) for pair in enumerate(zip(found, chosen, strict=True))]
+    title = f"A search of 1,000 candidates, {case.times:.1f} to 1 images a candidate"
+    table(title, [HEADINGS, *rows])
+    error = 100 * (0.25 / len(case.untouched)) ** 0.5
+    print(
+        f"one accuracy on {len(case.untouched)} untouched images is known to {error:.2f} at worst"
+    )
+    if each:
+        walls = [wall for wall, _ in each]
+        print(
+            f"official: {statistics.median(walls):.2f} s a candidate, {min(walls):.2f} to ", end=""
+        )
+        print(f"{max(walls):.2f}; {len(each)} of {CANDIDATES} were timed, the rest is their mean")
+        print(f"{same} of the {len(each)} have the official top-1 in our evaluation")
+
+
+HEADINGS = (
+    "seed", "official, s", "ours, s", "official / ours", "in CPU time", "best of official, top-1",
+    "of ours", "stopped early", "forwarded",
+)  # fmt: skip
+
+
+def row(case: Case, seed: int, choices: tuple[Found, Arch], each: list[Seconds]) -> tuple[str, ...]:
+    """Return what a seed's searches took, and their choices' accuracies on untouched images."""
+    mine, theirs = choices
+    scores = evaluate_subnets(case.net, [theirs, mine.arch], case.untouched)
+    total, count = len(case.held_out), len(mine.records)
+    seen = sum(record.metrics.get("images", total) for record in mine.records)
+    stopped = sum(record.state == "stopped" for record in mine.records)
+    whole, gains = "-", ("-", "-")
+    if each:
+        sums = [CANDIDATES * statistics.mean(one[clock] for one in each) for clock in (0, 1)]
+        whole = f"{sums[0]:.0f}"
+        gains = (f"{sums[0] / mine.took[0]:.0f}", f"{sums[1] / mine.took[1]:.0f}")
+    return (
+        str(seed),
+        whole,
+        f"{mine.took[0]:.1f}",
+        *gains,
+        *(f"{one.top1:.2f}" for one in scores),
+        f"{100 * stopped / count:.0f} %",
+        f"{100 * seen / total / count:.0f} %",
+    )
+
+
+def options() -> ArgumentParser:
+    """Return the parser."""
+    parser = arguments(__doc__ or "")
+    parser.set_defaults(batch_size=128)  # the official search's 2 × 64
+    add = parser.add_argument
+    add("--data", help="folder of class folders (default: Fashion-MNIST if installed, or digits)")
+    add("--images", type=int, default=250, help="that ours ranks on (default: 250)")
+    add("--seeds", type=int, default=3, help="searches (default: 3)")
+    add("--sample", type=int, default=10, help="candidates timed officially (default: 10)")
+    add("--train-seconds", type=float, default=120)
+    return parser
+
+
+def main() -> None:
+    """Print the table."""
+    args = options().parse_args()
+    torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(prepare(args, Path(folder)), args)
+
+
+if __name__ == "__main__":
+    main()
