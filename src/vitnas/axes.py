@@ -3,6 +3,9 @@
 A layout is text like `(qkv heads head_dim) embed`: one word a dimension, parentheses where several
 axes share one dimension, the first of them the slowest. A number is a dimension of that size. The
 sizes of the axes come from the unit that owns the parameter; together they give the shape.
+
+An axis belongs to one unit, except `embed`: the channels of the residual stream run through the
+whole net, or through a stage of it, and then the axis carries the stage's number (`embed0`).
 """
 
 from __future__ import annotations
@@ -42,6 +45,21 @@ class Layout:
     def numel(self, sizes: Sizes) -> int:
         """Return how many numbers the parameter holds."""
         return math.prod(size(axis, sizes) for axis in self.axes)
+
+
+def stage_axis(name: str, stage: int) -> str:
+    """Return the axis of this name that belongs to a stage."""
+    return f"{name}{stage}"
+
+
+def plain(axis: str) -> str:
+    """Return the name of an axis without the number of its stage."""
+    return axis.rstrip("0123456789")
+
+
+def runs_through(axis: str) -> bool:
+    """Return whether several units share an axis, so that it is reordered in all of them."""
+    return plain(axis) == "embed"
 
 
 def size(axis: str, sizes: Sizes) -> int:

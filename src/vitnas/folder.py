@@ -1,7 +1,7 @@
 """Model folders: `config.json` and `model.safetensors`, written atomically, read without pickle.
 
-A static model's folder also holds `modeling.py`, a copy of `vitnas.nn.vit`, whose `load(folder)`
-builds the model on torch and timm alone.
+A static model's folder also holds `modeling.py`, a copy of its family's module in `vitnas.nn`. The
+`load(folder)` in it builds the model on torch and timm alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.models import family, make_config
-from vitnas.nn import vit as nn_vit
 from vitnas.space import Space
 from vitnas.supernet import Supernet, build_static
 
@@ -47,7 +47,8 @@ def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
     }
     files.write(folder / WEIGHTS, partial(_write_weights, state))
     if record["kind"] == "model":
-        files.write(folder / MODELING, Path(nn_vit.__file__).read_bytes())
+        code = import_module(family(record["family"]).modeling)
+        files.write(folder / MODELING, Path(str(code.__file__)).read_bytes())
     files.write(folder / CONFIG, config)
     return folder
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from vitnas.axes import runs_through
 from vitnas.elastic import Elastic
 from vitnas.errors import InputError
 from vitnas.slicing import permute, scores_along
 from vitnas.supernet import Supernet
 
-AXES = ("embed", "heads", "hidden")
+_OWN = ("heads", "hidden")
 
 
 def rank(
@@ -29,19 +30,22 @@ def rank(
     Without data the importance of an entry is the sum of its squared weights. With batches of
     images and labels it is the sum of (weight · gradient)² of the loss on the largest subnet
     (first-order Taylor; Molchanov et al., CVPR 2019). Channels of the residual stream (embed) are
-    ordered once for the whole net, heads and MLP units in each block. Without a head, channels
-    keep their order, as they are what the net returns.
+    ordered once for the whole net or its stage, heads and MLP units in each block. Without a head,
+    the last channels keep their order, as they are what the net returns.
 
     Raises:
         InputError: the batches are empty.
     """
     scores = _squares(net) if batches is None else _taylor(net, batches, loss)
     units = [(path, module) for path, module in net.named_modules() if isinstance(module, Elastic)]
-    for axis in AXES:
-        headless = axis == "embed" and not net.config.num_classes  # channels are the output then
-        if headless or not net.sharing.ranked(axis):
+    *_, last = net.units(net.largest)
+    axes = dict.fromkeys(axis for unit in net.units(net.largest) for axis in unit.kind.size)
+    for axis in axes:
+        shared = runs_through(axis)
+        output = shared and axis in last.kind.size and not net.config.num_classes
+        if output or not (shared or axis in _OWN) or not net.sharing.ranked(axis):
             continue
-        groups = [units] if axis == "embed" else [[unit] for unit in units]
+        groups = [units] if shared else [[unit] for unit in units]
         for group in groups:
             _reorder(group, axis, scores)
 

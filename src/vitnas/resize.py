@@ -57,7 +57,7 @@ def resize(
         if given is None or (new_head and parameter_name(name).startswith("head.")):
             return fresh
         if old.grid != new.grid:
-            resized = made.resize(name, given, old, new)
+            resized = made.resize(name, given, tuple(fresh.shape), old, new)
             given = given if resized is None else resized
         return given if given.shape == fresh.shape else fresh
 

@@ -12,11 +12,11 @@ A policy acts on an axis. Names of policies, with the works that use them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from vitnas.axes import Layout
+from vitnas.axes import Layout, plain
 from vitnas.errors import InputError, unknown
 
 
@@ -62,8 +62,9 @@ class Rules:
     axes: tuple[tuple[str, str], ...] = ()
 
     def policy(self, axis: str) -> Policy:
-        """Return the policy of an axis."""
-        return POLICIES[dict(self.axes).get(axis, self.default)]
+        """Return the policy of an axis; that of `embed` holds for `embed0`, `embed1`, ... too."""
+        named = dict(self.axes)
+        return POLICIES[named.get(axis, named.get(plain(axis), self.default))]
 
     def starts(
         self, axes: tuple[str, ...], largest: Mapping[str, int], sizes: Mapping[str, int]
@@ -95,8 +96,11 @@ class Rules:
         return {self.default, *(name for _, name in self.axes)}
 
 
-def rules(sharing: Sharing) -> Rules:
+def rules(sharing: Sharing, own: Iterable[tuple[str, str]] = ()) -> Rules:
     """Read a sharing: the name of one policy, or a mapping from axis to policy (`*`: the rest).
+
+    `own` are a family's policies for axes that are not named; where the rest is private, so are
+    they.
 
     Raises:
         InputError: there is no such policy, or policies that exclude each other.
@@ -106,6 +110,8 @@ def rules(sharing: Sharing) -> Rules:
         if name not in POLICIES:
             raise unknown("sharing policy", name, POLICIES)
     default = named.pop("*", "prefix")
+    if not POLICIES[default].private:
+        named = {**dict(own), **named}
     found = Rules(default, tuple(sorted(named.items())))
     if found.legacy and any(POLICIES[name].ranked for name in (default, *named.values())):
         raise InputError(

@@ -174,11 +174,19 @@ class Space:
     def tied(self) -> Iterator[Arch]:
         """Yield architectures of full depth whose layers are all equal.
 
-        Together they contain every size that a single layer can have, in every net.
+        Together they contain every size that a single layer can have, in every net. With stages,
+        a gene of a stage alternates between two values from stage to stage, so that they contain
+        every size of what lies between two stages, too.
         """
         others = [choice for choice in self.choices if choice.name != "depth"]
-        for combination in itertools.product(*(range(_widest(choice)) for choice in others)):
-            index = dict(zip((choice.name for choice in others), combination, strict=True))
+        places = [
+            (choice.name, parity)
+            for choice in others
+            for parity in ((0, 1) if choice.level == "stage" and self.stages != 1 else (0,))
+        ]
+        widest = {choice.name: range(_widest(choice)) for choice in others}
+        for combination in itertools.product(*(widest[name] for name, _ in places)):
+            index = dict(zip(places, combination, strict=True))
             yield self.build(partial(_tied_pick, index))
 
     def mutate(
@@ -343,11 +351,12 @@ def _widest(choice: Choice) -> int:
     return max(map(len, choice.values)) if choice.varies else len(choice.values)  # type: ignore[arg-type]
 
 
-def _tied_pick(index: dict[str, int], choice: Choice, at: Position) -> Scalar:
+def _tied_pick(index: dict[tuple[str, int], int], choice: Choice, at: Position) -> Scalar:
     values = choice.at(at)
     if choice.name == "depth":
         return max(values)  # type: ignore[no-any-return]
-    return values[min(index[choice.name], len(values) - 1)]  # type: ignore[no-any-return]
+    parity = at[0] % 2 if choice.level == "stage" else 0
+    return values[min(index[choice.name, parity], len(values) - 1)]  # type: ignore[no-any-return]
 
 
 def _seed(seed: Any) -> int:

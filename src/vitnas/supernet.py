@@ -58,7 +58,7 @@ class Supernet(Elastic):
             config = make_config(model, top, {**options, "drop_path_depth": _layers(top)})
         units = model.units(config, top)
         kinds = _kinds(space, model, config, units)
-        law = rules(sharing)
+        law = rules(sharing, model.sharing)
         _check_axes(law, units)
         static = model.build(config, top) if static is None else static
         super().__init__(static, (model, config), units[0].kind, kinds[""], law)
@@ -227,6 +227,7 @@ def _kinds(
 
 def _check_axes(sharing: Rules, units: tuple[Unit, ...]) -> None:
     known = {axis for unit in units for axis in unit.kind.size}
+    known |= {axes.plain(axis) for axis in known}
     for axis, _ in sharing.axes:
         if axis not in known:
             raise unknown("axis in the sharing", axis, known)

@@ -12,9 +12,10 @@ import pytest
 import vitnas
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.models import family, make_config
+from vitnas.models import FAMILIES, family, make_config
 from vitnas.spaces import read
 
+NAMES = ", ".join(FAMILIES)
 YAML = """
 family: autoformer
 depth: [2, 3]
@@ -49,7 +50,7 @@ def test_every_preset_is_named_and_runs_in_its_family() -> None:
         for arch in (space.smallest, space.largest):
             assert arch in space
             model = family(space.family)
-            options = {"img_size": 16 * arch.get("patch_size", 14)}
+            options = {"img_size": model.img_size(arch)}
             assert model.units(make_config(model, arch, options), arch)
 
 
@@ -136,9 +137,9 @@ def _yaml(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (None, "needs `family` (autoformer, vit) and a list of values for each gene"),
-        (["vit"], "needs `family` (autoformer, vit) and a list of values for each gene"),
-        (_yaml(family="absent"), "needs `family` (autoformer, vit)"),
+        (None, f"needs `family` ({NAMES}) and a list of values for each gene"),
+        (["vit"], f"needs `family` ({NAMES}) and a list of values for each gene"),
+        (_yaml(family="absent"), f"needs `family` ({NAMES})"),
         (_yaml(family="vitt"), "unknown model family 'vitt'; did you mean 'vit'?"),
         (_yaml(family=None), "unknown model family 'None'"),
         (_yaml(width=[1]), "unknown gene of vit 'width'"),

@@ -19,6 +19,8 @@ OPTIONS: dict[str, Any] = {"num_classes": 5, "img_size": 16, "patch_size": 4, "h
 
 def space(family: str) -> Space:
     """Return a space whose heads, units and blocks are several, so that wrong orders show."""
+    if FAMILIES[family] == "vitnas.models.swin":
+        return staged()
     return Space(
         family,
         (
@@ -27,6 +29,21 @@ def space(family: str) -> Space:
             Choice("num_heads", (1, 2, 3), "block"),
             Choice("embed_dim", (16, 24)),
         ),
+    )
+
+
+def staged() -> Space:
+    """Return a space of two stages: 4 x 4 tokens in windows of 2 that shift, then 2 x 2."""
+    return Space(
+        "s3",
+        (
+            Choice("depth", ((2, 3), (1, 2)), "stage"),
+            Choice("mlp_ratio", (1.0, 1.5, 2.0), "block"),
+            Choice("num_heads", ((1, 2, 3), (2, 3)), "block"),
+            Choice("window_size", ((2, 4), (1, 2)), "block"),
+            Choice("embed_dim", ((16, 24), (20, 31)), "stage"),
+        ),
+        stages=2,
     )
 
 

@@ -15,8 +15,9 @@ from vitnas.errors import InputError, unknown
 from vitnas.folder import save
 from vitnas.interop import checkpoint
 from vitnas.space import Space
+from vitnas.supernet import Supernet
 
-SOURCES = {"cream": "vitnas.interop.cream"}
+SOURCES = {"cream": "vitnas.interop.cream", "s3": "vitnas.interop.s3"}
 
 
 def convert(
@@ -36,7 +37,8 @@ def convert(
         path: the checkpoint (.pth, .pt or .safetensors).
         folder: where to write; it must not exist, or be empty.
         source: the system that it comes from, one of `SOURCES`.
-        arch: take this subnet out; by default the whole supernet is kept.
+        arch: take this subnet out; by default the whole supernet is kept. Sources of single
+            networks (s3) take none, and no space.
         space: what the supernet can be searched for; without one it runs all that fit inside.
         config: the original constructor's arguments; by default read off the tensors' shapes.
 
@@ -58,8 +60,12 @@ def convert(
     given = dict(config) if config is not None else module.infer_config(state)
     net = module.load(state, given, space)
     provenance = {"source": source, "file": Path(path).name, "config": given}
+    if arch is not None:
+        if not isinstance(net, Supernet):
+            raise InputError(f"{path} is one network, no supernet: leave the architecture out")
+        net = net.extract(arch)
     with _whole(folder) as unfinished:
-        save(net if arch is None else net.extract(arch), unfinished, provenance=provenance)
+        save(net, unfinished, provenance=provenance)
     return folder
 
 

@@ -12,6 +12,7 @@ __all__ = ["FAMILIES", "Config", "Family", "Kind", "Unit", "family", "make_confi
 
 FAMILIES = {
     "autoformer": "vitnas.models.autoformer",
+    "s3": "vitnas.models.swin",
     "vit": "vitnas.models.vit",
 }
 

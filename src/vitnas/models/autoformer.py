@@ -104,7 +104,11 @@ class AutoFormerConfig(vit.ViTConfig):
 
 
 def resize(
-    name: str, tensor: Tensor, old: AutoFormerConfig, new: AutoFormerConfig
+    name: str,
+    tensor: Tensor,
+    shape: tuple[int, ...],
+    old: AutoFormerConfig,
+    new: AutoFormerConfig,
 ) -> Tensor | None:
     """Return a position table or a relative position table interpolated to another grid.
 
@@ -113,7 +117,7 @@ def resize(
     nearest entries. Entry 0 (pairs with the class token) is kept.
     """
     if "attn.rel_" not in name.replace(":", "."):
-        return vit.resize(name, tensor, old, new)
+        return vit.resize(name, tensor, shape, old, new)
     import torch
 
     side = 0 if "_rows" in name else 1

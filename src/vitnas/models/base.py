@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.genes import describe, has_shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -118,6 +119,11 @@ class Unit:
     kind: Kind
 
 
+def _one_patch(arch: Arch) -> int:
+    size: Any = arch.get("patch_size", Config.patch_size)
+    return int(max(size, Config.patch_size))
+
+
 @dataclass(frozen=True)
 class Family:
     """A model family. The functions take the family's config; `units` lists the root first.
@@ -128,7 +134,12 @@ class Family:
       (of the root: the static model without its units).
     - `stem(root, images)` and `head(root, tokens)`: what the root does before and after its units.
     - `macs(config, kind, attention)`: exact multiply-adds of a unit for one image.
-    - `resize(name, tensor, old, new)`: a parameter for another image size, or None to start afresh.
+    - `resize(name, tensor, shape, old, new)`: a parameter of that shape for another image size, or
+      None to start afresh.
+    - `modeling`: the module that builds the static model on torch and timm alone; a copy of its
+      file travels with saved models.
+    - `sharing`: (axis, policy) where a prefix doesn't suit and the user names none.
+    - `img_size(arch)`: the side of an image on which every gene has its effect.
     """
 
     name: str
@@ -142,9 +153,12 @@ class Family:
     stem: Callable[[nn.Module, Tensor], Tensor]
     head: Callable[[nn.Module, Tensor], Tensor]
     macs: Callable[[Any, Kind, Attention], int]
-    resize: Callable[[str, Tensor, Any, Any], Tensor | None]
+    resize: Callable[[str, Tensor, tuple[int, ...], Any, Any], Tensor | None]
     resized_options: Callable[[Any, tuple[int, int]], dict[str, Any]]
     optional: tuple[str, ...] = ("patch_size", "head_dim")
+    modeling: str = "vitnas.nn.vit"
+    sharing: tuple[tuple[str, str], ...] = ()
+    img_size: Callable[[Arch], int] = _one_patch
 
 
 def make_config(family: Family, arch: Arch, options: Mapping[str, Any]) -> Any:
@@ -187,15 +201,19 @@ def _first(config: Config, types: tuple[type, ...]) -> Config:
 def check_genes(genes: Mapping[str, str], optional: Collection[str], arch: Arch) -> None:
     """Check that an architecture has these genes (name → level), with lists as long as the depth.
 
+    Where depth is itself of level stage, its length says how many stages there are.
+
     Raises:
         InputError: it hasn't; every fault is named.
     """
     names = dict.fromkeys(arch)
     faults = [f"{name} is missing" for name in genes if name not in names]
     faults += [f"{name} is no gene" for name in names if name not in genes and name not in optional]
-    depth = arch.get("depth")
-    if not isinstance(depth, int) or depth < 1:
-        faults.append(f"depth is {depth!r}, it must be a whole number from 1")
+    depth, staged = arch.get("depth"), genes["depth"] == "stage"
+    layers = depth if staged else (depth,)
+    if not isinstance(layers, tuple) or not layers or not all(map(_is_count, layers)):
+        wanted = "whole numbers from 1, one a stage" if staged else "a whole number from 1"
+        faults.append(f"depth is {depth!r}, it must be {wanted}")
     else:
         for name, level in genes.items():
             if name in names and (fault := _gene_fault(name, arch[name], level, depth)):
@@ -204,20 +222,25 @@ def check_genes(genes: Mapping[str, str], optional: Collection[str], arch: Arch)
         raise InputError(f"{arch.family} architecture: {'; '.join(faults)}")
 
 
-def _gene_fault(name: str, value: Any, level: str, depth: int) -> str | None:
-    if (level == "block") != isinstance(value, tuple):
-        wanted = f"{depth} values, one a layer" if level == "block" else "one value"
-        return f"{name} is {value!r}, it must be {wanted}"
-    if level == "block" and len(value) != depth:
-        return f"{name} has {len(value)} values, the depth is {depth}"
-    distinct = set(value) if level == "block" else (value,)
-    for number in distinct:
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _gene_fault(name: str, value: Any, level: str, depth: Any) -> str | None:
+    staged = isinstance(depth, tuple)
+    stages = len(depth) if staged else 0
+    shape: Any = {"net": (), "stage": (stages,), "block": (depth,)}[level]
+    if not has_shape(value, shape):
+        if level == "block" and not staged and isinstance(value, tuple):
+            return f"{name} has {len(value)} values, the depth is {depth}"
+        each = {"stage": ", one a stage", "block": "" if staged else ", one a layer"}
+        return f"{name} is {value!r}, it must be {describe(shape)}{each.get(level, '')}"
+    values = (value,) if level == "net" else value
+    for number in set().union(*values) if level == "block" and staged else set(values):
         if not isinstance(number, (int, float)) or not 0 < number < math.inf:
             return f"{name} is {value!r}, it must be positive"
-    if not name.endswith("_ratio"):
-        for number in distinct:
-            if number != int(number):
-                return f"{name} is {value!r}, it must be whole"
+        if number != int(number) and not name.endswith("_ratio"):
+            return f"{name} is {value!r}, it must be whole"
     return None
 
 

@@ -270,7 +270,9 @@ def head(root: Any, tokens: Tensor) -> Tensor:
     return logits
 
 
-def resize(name: str, tensor: Tensor, old: ViTConfig, new: ViTConfig) -> Tensor | None:
+def resize(
+    name: str, tensor: Tensor, shape: tuple[int, ...], old: ViTConfig, new: ViTConfig
+) -> Tensor | None:
     """Return a position table interpolated to another grid, None for a head of other classes."""
     if "pos_embed" not in name:
         return None

@@ -11,9 +11,9 @@ from vitnas.errors import InputError, unknown
 from vitnas.models import FAMILIES, Kind, family, make_config
 from vitnas.models.base import check_genes
 from vitnas.space import Choice, Space
-from vitnas.spaces import autoformer
+from vitnas.spaces import autoformer, s3
 
-SPACES = {**autoformer.SPACES}
+SPACES = {**autoformer.SPACES, **s3.SPACES}
 
 
 def spaces() -> tuple[str, ...]:
@@ -55,6 +55,15 @@ def read(record: Any, name: str = "", source: str = "search space") -> Space:
         mlp_ratio: [3.5, 4]
         patch_size: 16             # a single value is fixed
 
+    A family with stages has one list a stage (or one list for all, and `stages: 4`)::
+
+        family: s3
+        depth: [[1, 2], [2, 3]]
+        embed_dim: [[32, 48], [64, 96]]
+        num_heads: [[1, 2], [2, 3]]
+        window_size: [4, 7]
+        mlp_ratio: 4
+
     Raises:
         InputError: it is not a mapping, the family is unknown, or a gene is unknown, missing or
             has a value that the family can't have.
@@ -71,7 +80,9 @@ def _read(record: Any, name: str) -> Space:
             f"needs `family` ({', '.join(FAMILIES)}) and a list of values for each gene"
         )
     model = family(str(record["family"]))
-    genes = {key: value for key, value in record.items() if key not in ("family", "name")}
+    staged = model.genes["depth"] == "stage"
+    others = ("family", "name", "stages") if staged else ("family", "name")
+    genes = {key: value for key, value in record.items() if key not in others}
     known = {**model.genes, **dict.fromkeys(model.optional, "net")}
     for gene in genes:
         if gene not in known:
@@ -87,17 +98,29 @@ def _read(record: Any, name: str) -> Space:
     for choice in choices:
         if choice.name in model.optional and len(choice.values) > 1:
             raise InputError(f"{choice.name} holds for the whole space: give one value")
-    space = Space(model.name, choices, name=str(record.get("name", name)))
+    stages = record.get("stages", _stages(choices)) if staged else None
+    space = Space(model.name, choices, stages, name=str(record.get("name", name)))
     seen: dict[tuple[Kind, ...], Arch] = {}
     for arch in space.tied():
         check_genes(model.genes, model.optional, arch)
-        size = max(arch.get("patch_size", 1), 16)
-        kinds = model.units(make_config(model, arch, {"img_size": size}), arch)
+        kinds = model.units(make_config(model, arch, {"img_size": model.img_size(arch)}), arch)
         twin = seen.setdefault(tuple(unit.kind for unit in kinds), arch)
         if twin != arch:
             differ = ", ".join(f"{g} {twin[g]} and {arch[g]}" for g in arch if twin[g] != arch[g])
             raise InputError(f"these are the same network, keep one of them: {differ}")
     return space
+
+
+def _stages(choices: tuple[Choice, ...]) -> int:
+    """Return how many stages the lists of a space have.
+
+    Raises:
+        InputError: no choice has a list for each stage.
+    """
+    varying = [len(choice.values) for choice in choices if choice.varies]
+    if not varying:
+        raise InputError("give `stages`, how many there are, or a list of lists: one a stage")
+    return varying[0]
 
 
 def _values(value: Any) -> Any:

@@ -8,6 +8,7 @@ model, and a reordering of an axis must leave the largest model's function as it
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,14 +62,13 @@ def check_masking(
 ) -> None:
     """The largest model with zeros beyond a subnet's heads, units and blocks is the subnet.
 
-    Genes in `hold` are kept at their largest: widths that a norm looks at can't be masked. By
-    default those of the whole net except depth. In float64.
+    Genes in `hold` are kept at their largest: widths that a norm looks at can't be masked, nor
+    what is no size, such as a window. By default those that change more than the axes. In float64.
     """
     space = net.space
     assert space is not None, "the masking check needs a supernet with a space"
     net, images = _steady(net), images.double()
-    if hold is None:
-        hold = [c.name for c in space.choices if c.level == "net" and c.name != "depth"]
+    hold = _beyond(net, axes) if hold is None else hold
     cut: set[str] = set()
     for arch in {_lift(space, arch, hold) for arch in archs}:
         kept = {unit.path: unit.kind for unit in net.units(arch)}
@@ -90,18 +90,47 @@ def check_symmetry(
 ) -> None:
     """Reordering an axis in all layouts leaves the largest model's function as it is.
 
-    An axis of the root is reordered through the whole net, another one in each unit. An axis that
-    the output has too (embed, where num_classes is 0) must be left out. In float64.
+    Channels of the residual stream are reordered through the whole net or their stage (`embed`
+    stands for `embed0`, `embed1`, ...), another axis in each unit. An axis that the output has too
+    (embed, where num_classes is 0) must be left out. In float64.
     """
     net, images = _steady(net), images.double()
-    root, *blocks = net.units(net.largest)
-    for axis in axes:
+    units = net.units(net.largest)
+    known = dict.fromkeys(axis for unit in units for axis in unit.kind.size)
+    for axis in itertools.chain.from_iterable(_staged(name, known) for name in axes):
         model = net.extract(net.largest)
         wanted = model(images)
-        groups = [[root, *blocks]] if axis in root.kind.size else [[block] for block in blocks]
+        through = layout_axes.runs_through(axis)
+        groups = [list(units)] if through else [[unit] for unit in units]
         changed = [_reorder(net, model, group, axis, seed) for seed, group in enumerate(groups)]
         assert any(changed), f"axis {axis}: there is nothing to reorder in {net.largest}"
         _assert_same(model(images), wanted, f"reordering {axis} changes the function")
+
+
+def _beyond(net: Supernet, axes: Sequence[str]) -> list[str]:
+    """Return the genes whose smallest value changes a unit in more than some axes."""
+
+    def rest(kind: Kind) -> tuple[list[Any], list[Any]]:
+        named = _axes(_layouts(net, kind, False)) - {*axes}
+        settings = [setting for setting in kind.settings if setting[0] != "drop_path"]
+        return [size for size in kind.sizes if size[0] in named], settings
+
+    space, found = net.space, []
+    assert space is not None
+    large = {unit.path: rest(unit.kind) for unit in net.units(space.largest)}
+    for gene in space.choices:
+
+        def pick(choice: Choice, at: Position, cut: Choice = gene) -> Any:
+            return (min if choice is cut else max)(choice.at(at))
+
+        if any(rest(unit.kind) != large[unit.path] for unit in net.units(space.build(pick))):
+            found.append(gene.name)
+    return found
+
+
+def _staged(name: str, known: Iterable[str]) -> list[str]:
+    """Return an axis, or those of all stages that its name stands for."""
+    return [axis for axis in known if name in (axis, layout_axes.plain(axis))] or [name]
 
 
 def _kinds(net: Supernet, archs: Iterable[Arch]) -> Iterator[Kind]:
@@ -116,6 +145,10 @@ def _twin(net: Supernet, kind: Kind) -> nn.Module:
 def _layouts(net: Supernet, kind: Kind, legacy: bool | None = None) -> Mapping[str, str]:
     legacy = net.sharing.legacy if legacy is None else legacy
     return family(net.largest.family).layouts(net.config, kind.role, legacy)
+
+
+def _axes(layouts: Mapping[str, str]) -> set[str]:
+    return {axis for text in layouts.values() for axis in parse(text).axes if not axis.isdigit()}
 
 
 def _steady(net: Supernet) -> Supernet:
@@ -165,7 +198,7 @@ def _mask(
 ) -> set[str]:
     """Zero what a kind does not keep, in a unit of the largest model; return the axes cut."""
     layouts = _layouts(net, largest, legacy=False)
-    known = {axis for text in layouts.values() for axis in parse(text).axes if not axis.isdigit()}
+    known = _axes(layouts)
     smaller = {axis for axis in known | set(axes) if kind.size.get(axis) != largest.size.get(axis)}
     beyond = smaller - (known & set(axes))
     assert not beyond, f"{', '.join(beyond)} can't be masked; keep the genes with `hold`"

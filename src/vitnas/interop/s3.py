@@ -1,0 +1,252 @@
+"""S3's official code (microsoft/Cream, AutoFormerV2): weights and architectures, in and out.
+
+The released weights are single networks, no supernets. Patch merging stands at the end of a stage
+there and at the start of the next here (as in timm); index and mask of the windows are part of the
+official state, and are checked on the way in.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+from vitnas.models import make_config
+from vitnas.models.base import check_genes
+from vitnas.models.swin import FAMILY, GENES, TABLE
+from vitnas.space import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_DEFAULTS = {"img_size": 224, "patch_size": 4, "in_chans": 3, "num_classes": 1000, "qkv_bias": True}
+_LISTS = {"num_heads": "heads", "window_size": "windows", "mlp_ratio": "MLP ratios"}
+_REQUIRED = ("embed_dim", "depths", *_LISTS)
+_INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "use_checkpoint")
+_FIXED = {"ape": False, "patch_norm": True, "qk_scale": None}
+_BUFFER = re.compile(r"attn_mask|attn\.relative_position_index")
+_MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
+_log = logging.getLogger(__name__)
+
+
+def load(
+    state_dict: Mapping[str, Tensor], config: Mapping[str, Any], space: Space | None = None
+) -> nn.Module:
+    """Make a static model of official S3 weights; it has the official logits.
+
+    Args:
+        state_dict: the official `model` state; index and mask buffers may be left out.
+        config: the official constructor's arguments, in its names (embed_dim, depths, num_heads,
+            window_size, mlp_ratio, img_size, ...), or the official YAML.
+        space: must be None, as the weights are no supernet's.
+
+    Raises:
+        InputError: a space, an unknown or unsupported argument, or weights that don't fit it.
+    """
+    from vitnas.supernet import build
+
+    if space is not None:
+        raise InputError("official S3 weights are one network, no supernet: leave the space out")
+    given = _read_config(config)
+    model = build(_arch(given), **{name: given[name] for name in _DEFAULTS})
+    _check_state(state_dict, _official(model))
+    model.load_state_dict(
+        {_ours(name): tensor for name, tensor in state_dict.items() if not _BUFFER.search(name)}
+    )
+    return model
+
+
+def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the constructor's arguments that official weights imply.
+
+    The image size is read from the mask of a shifted block; images are taken to be square. Windows
+    are those that take effect, which can be smaller than the configured ones.
+
+    Raises:
+        InputError: these are not official S3 weights, or no block of theirs is shifted.
+    """
+    try:
+        patch = state_dict["patch_embed.proj.weight"]
+        embed_dim: list[int] = []
+        lists: list[list[tuple[int, int, float]]] = []
+        while (stage := len(lists)) == 0 or f"layers.{stage}.blocks.0.norm1.weight" in state_dict:
+            width = state_dict[f"layers.{stage}.blocks.0.norm1.weight"].shape[0]
+            embed_dim.append(width)
+            lists.append(list(_infer_blocks(state_dict, stage, width)))
+        grid = _infer_grid(state_dict, [[window for window, *_ in rows] for rows in lists])
+        return {
+            "img_size": grid * patch.shape[-1],
+            "patch_size": patch.shape[-1],
+            "in_chans": patch.shape[1],
+            "num_classes": state_dict["head.weight"].shape[0] if "head.weight" in state_dict else 0,
+            "qkv_bias": "layers.0.blocks.0.attn.qkv.bias" in state_dict,
+            "embed_dim": embed_dim,
+            "depths": [len(rows) for rows in lists],
+            "window_size": [[window for window, _, _ in rows] for rows in lists],
+            "num_heads": [[heads for _, heads, _ in rows] for rows in lists],
+            "mlp_ratio": [[ratio for _, _, ratio in rows] for rows in lists],
+        }
+    except KeyError as error:
+        raise InputError(f"not official S3 weights: {error.args[0]} missing") from error
+
+
+def dump(net: nn.Module) -> dict[str, Tensor]:
+    """Return a static model's state in the official format, buffers included, copied.
+
+    Raises:
+        InputError: it is no S3 model of this package, or one that the official code can't run.
+    """
+    record = getattr(net, "vitnas_config", None)
+    if not isinstance(record, dict) or record["arch"]["family"] != FAMILY.name:
+        raise InputError("the official format holds static S3 models; extract one from a supernet")
+    arch = Arch.from_dict(record["arch"])
+    config = make_config(FAMILY, arch, record["options"])
+    for unit in FAMILY.units(config, arch):
+        if unit.kind.role.startswith("block"):
+            embed, heads = (unit.kind.sizes[i][1] for i in (0, 1))
+            if heads * config.head_dim != embed or config.head_dim != 32:
+                raise InputError(
+                    f"the official code can't run {unit.path}: its q-k-v width must be the "
+                    f"embed_dim, {embed}, in heads of 32, not {heads} heads of {config.head_dim}"
+                )
+    return {name: tensor.detach().clone() for name, tensor in _official(net).items()}
+
+
+def arch(foreign: Mapping[str, Any]) -> Arch:
+    """Read the official description of a network: the constructor's arguments, or the YAML.
+
+    What lists hold beyond the depth of a stage is left out with a warning: it has no effect in the
+    original (S3-T.yaml lists eight blocks for the six of stage 3).
+
+    Raises:
+        InputError: a field is missing or malformed.
+    """
+    return _arch(_read_config(foreign))
+
+
+def foreign(arch: Arch) -> dict[str, Any]:
+    """Return the official constructor's arguments of an architecture.
+
+    Raises:
+        InputError: the architecture is no S3, or has a gene that the original lacks.
+    """
+    if arch.family != FAMILY.name:
+        raise InputError(f"the official S3 has no {arch.family} architectures")
+    extra = [name for name in arch if name not in GENES]
+    if extra:
+        raise InputError(f"the official S3 has no gene {', '.join(extra)} in its networks")
+    lists = {name: [list(row) for row in arch[name]] for name in _LISTS}  # type: ignore[arg-type, union-attr]
+    return {"embed_dim": list(arch.embed_dim), "depths": list(arch.depth), **lists}
+
+
+def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise InputError(f"official S3 config: it must be a mapping, got {config!r}")
+    given = {str(name).lower(): value for name, value in config.items()}
+    missing = [name for name in _REQUIRED if name not in given]
+    if missing:
+        raise InputError(f"official S3 config: {', '.join(missing)} missing")
+    known = {*_DEFAULTS, *_REQUIRED, *_INERT, *_FIXED}
+    for name, value in given.items():
+        if name not in known:
+            raise unknown("official S3 argument", name, known)
+        if name in _FIXED and value != _FIXED[name]:
+            raise InputError(f"official S3 config: {name}={value!r} is not supported")
+        if name in _REQUIRED and not isinstance(value, list | tuple):
+            raise InputError(f"official S3 config: {name} is {value!r}; it is a list, one a stage")
+    return {**_DEFAULTS, **given}
+
+
+def _arch(given: Mapping[str, Any]) -> Arch:
+    depth = tuple(given["depths"])
+    cut = {name: _cut(name, given[name], depth) for name in _LISTS}
+    found = Arch(FAMILY.name, depth=depth, **cut, embed_dim=given["embed_dim"])
+    check_genes(GENES, (), found)
+    return found
+
+
+def _cut(name: str, rows: Any, depth: tuple[Any, ...]) -> list[Any]:
+    found = []
+    for stage, row in enumerate(rows):
+        blocks = depth[stage] if stage < len(depth) else None
+        if isinstance(row, list | tuple) and isinstance(blocks, int) and len(row) > blocks:
+            what = f"official S3 config: stage {stage + 1} lists {len(row)} {_LISTS[name]} for its"
+            _log.warning("%s %d blocks; the rest has no effect", what, blocks)
+            row = row[:blocks]
+        found.append(row)
+    return found
+
+
+def _infer_blocks(
+    state: Mapping[str, Tensor], stage: int, width: int
+) -> Iterator[tuple[int, int, float]]:
+    """Yield window, heads and MLP ratio of each block of a stage."""
+    layer = 0
+    while layer == 0 or f"layers.{stage}.blocks.{layer}.norm1.weight" in state:
+        block = f"layers.{stage}.blocks.{layer}"
+        rows, heads = state[f"{block}.{TABLE}"].shape
+        ratio = state[f"{block}.mlp.fc1.weight"].shape[0] / width
+        if int(ratio * width) < state[f"{block}.mlp.fc1.weight"].shape[0]:
+            ratio = math.nextafter(ratio, math.inf)
+        yield (math.isqrt(rows) + 1) // 2, heads, ratio
+        layer += 1
+
+
+def _infer_grid(state: Mapping[str, Tensor], windows: list[list[int]]) -> int:
+    """Return how many patches an image has along a side."""
+    for stage, row in enumerate(windows):
+        for layer, window in enumerate(row):
+            mask = state.get(f"layers.{stage}.blocks.{layer}.attn_mask")
+            if mask is not None:
+                return math.isqrt(mask.shape[0]) * window << stage
+    raise InputError("the weights have no attn_mask to read the image size from; give a config")
+
+
+def _ours(name: str) -> str:
+    """Return our name of an official parameter."""
+    merge = _MERGE.match(name)
+    if merge:
+        return f"layers.{int(merge[1]) + 1}.downsample.{name[merge.end() :]}"
+    return name.replace("head.", "head.fc.", 1) if name.startswith("head.") else name
+
+
+def _theirs(name: str) -> str:
+    merge = _MERGE.match(name)
+    if merge:
+        return f"layers.{int(merge[1]) - 1}.downsample.{name[merge.end() :]}"
+    return name.replace("head.fc.", "head.", 1) if name.startswith("head.fc.") else name
+
+
+def _official(model: nn.Module) -> dict[str, Tensor]:
+    """Return the official state of a model: its parameters, and the buffers of its windows."""
+    found = {_theirs(name): tensor for name, tensor in model.state_dict().items()}
+    found |= {name: buffer for name, buffer in model.named_buffers() if _BUFFER.search(name)}
+    return found
+
+
+def _check_state(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    missing = [name for name in expected if name not in given and not _BUFFER.search(name)]
+    extra = [name for name in given if name not in expected]
+    wrong = [
+        f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+        for name, tensor in given.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+    wrong = wrong or [
+        f"{name} holds other values than its window has"
+        for name, tensor in given.items()
+        if _BUFFER.search(name)
+        and name in expected
+        and not bool((tensor == expected[name].to(tensor.device)).all())
+    ]
+    faults = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (("missing", missing), ("unexpected", extra), ("wrong", wrong))
+        if names
+    ]
+    if faults:
+        raise InputError(f"not the official S3 of this config; {'; '.join(faults)}")
