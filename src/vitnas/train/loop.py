@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from torch import nn
 
 from vitnas.errors import InputError
 from vitnas.train import checkpoint, prepare
+from vitnas.train.compiling import count_graphs, graph_room
 from vitnas.train.devices import make_fabric
 from vitnas.train.interrupt import Interrupt
 from vitnas.train.metrics import MetricsLog
@@ -157,7 +159,8 @@ class _Run:
             stages=self.loader.stages,
             shown=self.fabric.is_global_zero,
         )
-        with progress, self.interrupt:
+        graphs = graph_room(count_graphs(self.model)) if self.recipe.compile else nullcontext()
+        with progress, self.interrupt, graphs:
             finished = self._epochs(history, progress)
         return TrainResult(
             finished=finished,
@@ -259,7 +262,7 @@ def _prepare(
     steps = len(loader) // recipe.accumulate
     if sampler is None:
         sampler = prepare.recipe_sampler(recipe, model, steps)
-    optimizer = prepare.set_up(model, recipe)
+    optimizer = prepare.set_up(model, recipe, fabric.device)
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, steps_per_epoch=steps)
     wrapped, stepper = fabric.setup(Runner(model), optimizer)
     if evaluate is None:

@@ -14,6 +14,7 @@ from vitnas.data.loader import TrainLoader, train_loader
 from vitnas.data.transforms import Input, default_input, make_mixup
 from vitnas.errors import InputError
 from vitnas.space import Space
+from vitnas.train.compiling import compile_blocks
 from vitnas.train.losses import make_objective
 from vitnas.train.optim import make_optimizer
 from vitnas.train.samplers import Sampler, make_sampler
@@ -68,12 +69,15 @@ def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:
     return loader
 
 
-def set_up(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
+def set_up(model: nn.Module, recipe: TrainRecipe, device: torch.device) -> torch.optim.Optimizer:
     """Set what the recipe says about the model, and return the optimiser of its parameters.
 
     Raises:
-        InputError: the model has no checkpointing, or the optimiser can't be made.
+        InputError: the model has no checkpointing or can't be compiled, or the optimiser can't be
+            made.
     """
+    if recipe.compile:
+        compile_blocks(model, device)
     if recipe.grad_checkpointing:
         switch = getattr(model, "set_grad_checkpointing", None)
         if switch is None:

@@ -135,6 +135,7 @@ class TrainRecipe:
     distillation: Distillation = field(default_factory=Distillation)
     ema_decay: float | None = None
     grad_checkpointing: bool = False
+    compile: bool = False
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: int = 0
     workers: int = 0
@@ -167,6 +168,10 @@ class TrainRecipe:
             seed=(self.seed >= 0, "0 or more"),
             workers=(self.workers >= 0, "0 or more"),
             cache_gb=(self.cache_gb >= 0, "0 or more"),
+            compile=(
+                not (self.compile and self.grad_checkpointing),
+                "false where grad_checkpointing is set",
+            ),
             evaluate_every=(self.evaluate_every >= 0, "0 or more"),
             checkpoint_minutes=(self.checkpoint_minutes > 0, "above 0"),
         )
