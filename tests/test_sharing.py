@@ -65,3 +65,20 @@ def test_unknown_policies() -> None:
 def test_ranked_and_legacy_exclude_each_other(sharing: Any) -> None:
     with pytest.raises(InputError, match="sharing policies ranked and legacy exclude each other"):
         rules(sharing)
+
+
+def test_a_policy_of_an_axis_holds_for_its_stages() -> None:
+    mixed = rules({"embed": "suffix", "embed1": "centre"})
+    assert mixed.policy("embed0") is POLICIES["suffix"]
+    assert mixed.policy("embed1") is POLICIES["centre"]
+    assert mixed.policy("heads") is POLICIES["prefix"]
+
+
+def test_policies_of_a_family_yield_to_named_and_to_private_ones() -> None:
+    own = (("rows", "centre"), ("cols", "centre"))
+    assert rules("suffix", own) == Rules("suffix", (("cols", "centre"), ("rows", "centre")))
+    assert rules({"rows": "prefix"}, own).policy("rows") is POLICIES["prefix"]
+    assert rules({"rows": "prefix"}, own).policy("cols") is POLICIES["centre"]
+    assert rules("independent", own) == Rules("independent")
+    found = rules("prefix", own)
+    assert rules(found.to_json(), own) == found

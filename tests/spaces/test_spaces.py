@@ -16,6 +16,8 @@ from vitnas.models import FAMILIES, family, make_config
 from vitnas.spaces import read
 
 NAMES = ", ".join(FAMILIES)
+_S3 = 18 + 18**2 + 18**3  # one to three blocks of 3 ratios, 3 numbers of heads and 2 windows
+_S3_LAST = 9 + 9**2 + 9**3
 YAML = """
 family: autoformer
 depth: [2, 3]
@@ -37,6 +39,12 @@ patch_size: 4
         ("autoformer-base-paper", 6_245_364_340_204_353),
         ("autoformer-nano", 3 * (9**4 + 9**5 + 9**6)),
         ("autoformer-digits", 3 * (9**2 + 9**3 + 9**4)),
+        ("s3-digits", 2 * 3 * (8 + 8**2) ** 2),
+        ("s3-nano", 27 * (18 + 18**2) * (18 + 18**2 + 18**3) * (18 + 18**2)),
+        ("s3-tiny", 81 * _S3**2 * (18**5 + 18**6 + 18**7) * _S3_LAST),
+        ("s3-small", 81 * _S3**2 * (18**17 + 18**18 + 18**19) * _S3_LAST),
+        ("s3-base", 81 * _S3**2 * (18**29 + 18**30 + 18**31) * _S3_LAST),
+        ("s3-start", 81 * _S3 * (18 * _S3) * (18**5 + 18**6 + 18**7) * _S3_LAST),
     ],
 )
 def test_exact_cardinalities(name: str, size: int) -> None:
@@ -226,3 +234,47 @@ def test_numpy_seeds_are_seeds() -> None:
 def test_only_architectures_can_be_valid() -> None:
     with pytest.raises(InputError, match="is no architecture"):
         vitnas.space("autoformer-tiny").validate({"depth": 12})  # type: ignore[arg-type]
+
+
+STAGED: dict[str, Any] = {
+    "family": "s3",
+    "depth": [[1, 2], [2, 3]],
+    "embed_dim": [[32, 48], [64, 96]],
+    "num_heads": [[1, 2], [2, 3]],
+    "window_size": [4, 7],
+    "mlp_ratio": 4,
+}
+
+
+def test_a_yaml_space_of_stages() -> None:
+    space = read(STAGED)
+    assert space.stages == 2
+    assert space.size() == 4 * (4 + 4**2) * (4**2 + 4**3)
+    assert space.largest.window_size == ((7, 7), (7, 7, 7))
+    flat = {**STAGED, "depth": [1, 2], "embed_dim": [32, 48], "num_heads": 1, "stages": 3}
+    assert read(flat).stages == 3
+    assert read(flat).smallest.depth == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 1, "embed_dim": 8, "num_heads": 1}, "give `stages`, how many there are"),
+        ({"stages": 3}, "choice depth has 2 lists, the space needs 3"),
+        ({"stages": 0}, "give `stages`, how many there are"),
+        ({"stages": "2"}, "stages is '2'; it must be a whole number from 1"),
+        ({"num_heads": [[1], [2], [3]]}, "choice num_heads has 3 lists, the space needs 2"),
+        ({"mlp_ratio": [4, 4.01]}, "these are the same network, keep one of them: mlp_ratio"),
+        ({"window_size": [0, 7]}, "window_size is ((0, 0), (0, 0, 0)), it must be positive"),
+        ({"qkv_dim": [32]}, "unknown gene of s3 'qkv_dim'"),
+        ({"head_dim": [16, 32]}, "head_dim holds for the whole space: give one value"),
+    ],
+)
+def test_malformed_spaces_of_stages(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read({**STAGED, **changes})
+
+
+def test_a_family_without_stages_has_no_gene_stages() -> None:
+    with pytest.raises(InputError, match="unknown gene of vit 'stages'"):
+        read(_yaml(stages=2))

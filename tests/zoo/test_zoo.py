@@ -51,6 +51,30 @@ def test_published_base() -> None:
     assert arch.mlp_ratio == ratios
 
 
+@pytest.mark.parametrize(
+    ("name", "depth", "windows", "top1"),
+    [
+        ("s3-tiny", (2, 2, 6, 2), (7, 7, 14, 7), 82.1),
+        ("s3-small", (2, 2, 18, 2), (14, 14, 14, 14), 83.7),
+        ("s3-base", (2, 2, 30, 2), (7, 7, 14, 7), 84.0),
+    ],
+)
+def test_published_s3(
+    name: str, depth: tuple[int, ...], windows: tuple[int, ...], top1: float
+) -> None:
+    arch = vitnas.arch(name)
+    assert arch.depth == depth
+    assert arch.embed_dim == (96, 192, 384, 768)
+    for gene, values in (
+        ("window_size", windows),
+        ("num_heads", (3, 6, 12, 24)),
+        ("mlp_ratio", (4, 4, 4, 4)),
+    ):
+        rows = tuple((value,) * layers for value, layers in zip(values, depth, strict=True))
+        assert arch[gene] == rows
+    assert entries()[name].top1 == top1
+
+
 def test_unknown_name() -> None:
     with pytest.raises(InputError, match="unknown architecture 'autoformer-tini'; did you mean"):
         vitnas.arch("autoformer-tini")

@@ -304,13 +304,13 @@ def head(root: Any, tokens: Tensor) -> Tensor:
 def resize(
     name: str, tensor: Tensor, shape: tuple[int, ...], old: S3Config, new: S3Config
 ) -> Tensor | None:
-    """Return a table of relative position biases interpolated to another window."""
+    """Return a table of relative position biases interpolated (bicubic) to another window."""
     if TABLE not in name.replace(":", "."):
         return None
-    from timm.layers import resize_rel_pos_bias_table
+    from timm.layers import resize_rel_pos_bias_table_simple
 
     window = (math.isqrt(shape[0]) + 1) // 2
-    resized: Tensor = resize_rel_pos_bias_table(tensor, (window, window), shape)
+    resized: Tensor = resize_rel_pos_bias_table_simple(tensor, (window, window), shape)
     return resized
 
 

@@ -99,6 +99,8 @@ def _read(record: Any, name: str) -> Space:
         if choice.name in model.optional and len(choice.values) > 1:
             raise InputError(f"{choice.name} holds for the whole space: give one value")
     stages = record.get("stages", _stages(choices)) if staged else None
+    if staged and not stages:
+        raise InputError("give `stages`, how many there are, or a list of lists: one a stage")
     space = Space(model.name, choices, stages, name=str(record.get("name", name)))
     seen: dict[tuple[Kind, ...], Arch] = {}
     for arch in space.tied():
@@ -112,15 +114,8 @@ def _read(record: Any, name: str) -> Space:
 
 
 def _stages(choices: tuple[Choice, ...]) -> int:
-    """Return how many stages the lists of a space have.
-
-    Raises:
-        InputError: no choice has a list for each stage.
-    """
-    varying = [len(choice.values) for choice in choices if choice.varies]
-    if not varying:
-        raise InputError("give `stages`, how many there are, or a list of lists: one a stage")
-    return varying[0]
+    """Return how many stages the lists of a space have, 0 where no list says."""
+    return next((len(choice.values) for choice in choices if choice.varies), 0)
 
 
 def _values(value: Any) -> Any:

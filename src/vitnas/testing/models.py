@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitnas import cost, folder
 from vitnas.arch import Arch
+from vitnas.axes import runs_through
 from vitnas.elastic import ElasticBlock, parameter_name
 from vitnas.errors import InputError
 from vitnas.sharing import Sharing
@@ -76,8 +77,8 @@ def check_model(
         space: what to check; several heads and MLP units, so that errors in their order show.
         sharing: the policies.
         axes: the axes that can be permuted or cut without a change of meaning.
-        hold: genes that the masking check keeps at their largest; by default those of the whole
-            net except depth.
+        hold: genes that the masking check keeps at their largest; by default those that change
+            more than the axes.
         standalone: also load saved models in a process without vitnas (it starts torch anew).
         seed: of parameters, images and architectures.
         options: of the family: num_classes, img_size, ...
@@ -99,7 +100,8 @@ def check_model(
     check_step_archs(space)
     maps.check_complete(net, archs)
     maps.check_shapes(net, archs)
-    maps.check_masking(net, archs, images, axes=[a for a in axes if a != "embed"], hold=hold)
+    own = [axis for axis in axes if not runs_through(axis)]
+    maps.check_masking(net, archs, images, axes=own, hold=hold)
     maps.check_symmetry(net, images, axes=axes)
     if standalone:
         check_loads_without_vitnas([net.extract(arch) for arch in archs], images)
