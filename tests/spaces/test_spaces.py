@@ -278,3 +278,29 @@ def test_malformed_spaces_of_stages(changes: dict[str, Any], message: str) -> No
 def test_a_family_without_stages_has_no_gene_stages() -> None:
     with pytest.raises(InputError, match="unknown gene of vit 'stages'"):
         read(_yaml(stages=2))
+
+
+@pytest.mark.parametrize("name", [name for name in vitnas.spaces() if name.startswith("s3-")])
+def test_windows_of_every_preset_fit_its_images_and_none_is_there_twice(name: str) -> None:
+    """At 224 px, or those of the space: no two values of a gene give the same block."""
+    space = vitnas.space(name)
+    side = {"s3-nano": 32, "s3-digits": 8}.get(name, 224)
+    model = family("s3")
+    blocks: dict[Any, Any] = {}
+    for arch in space.tied():
+        units = model.units(make_config(model, arch, {"img_size": side}), arch)
+        for stage, layer in ((s, d) for s, depth in enumerate(arch.depth) for d in range(depth)):
+            lists = (arch.mlp_ratio, arch.num_heads, arch.window_size)
+            genes = (arch.embed_dim[stage], *(values[stage][layer] for values in lists))
+            path = f"layers.{stage}.blocks.{layer}"
+            (kind,) = (unit.kind for unit in units if unit.path == path)
+            assert blocks.setdefault((path, kind), genes) == genes
+
+
+def test_what_is_known_of_the_space_that_s3_starts_from() -> None:
+    space, stage = vitnas.space("s3-start"), (1,)
+    assert space["depth"].at(stage) == (2, 3, 4)
+    assert space["embed_dim"].at(stage) == (224, 256, 288)
+    assert tuple(32 * heads for heads in space["num_heads"].at(stage)) == (224, 256, 288)
+    assert space["mlp_ratio"].at(stage) == (3.0, 3.5, 4.0)
+    assert space["window_size"].at(stage) == (7, 14)
