@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import vitnas
 from vitnas.interop import cream
+from vitnas.models import FAMILIES
 
 from .calling import disk_of, files_in, refusal
 from .conftest import Command
@@ -46,8 +47,8 @@ def genes(**changes: Any) -> str:
          "gene mlp_ratio is None; a gene is a number, a string or a sequence of them"),
         (genes(hidden_dim=3), "autoformer architecture: hidden_dim is no gene"),
         (genes().replace("autoformer", "autoforner"),
-         "unknown model family 'autoforner'; did you mean 'autoformer'? (allowed: autoformer, "
-         "vit)"),
+         "unknown model family 'autoforner'; did you mean 'autoformer'? (allowed: "
+         f"{', '.join(sorted(FAMILIES))})"),
         (genes().replace('"version": 1', '"version": 9'),
          "this architecture has format version 9, this vitnas reads version 1"),
         ("{}", "not an architecture: it needs the fields version, family and genes"),

@@ -12,6 +12,7 @@ import vitnas
 from interop.recorded import case
 from vitnas.folder import read_config
 from vitnas.interop import cream
+from vitnas.interop.convert import SOURCES
 
 from .calling import files_in, refusal
 from .conftest import Command
@@ -73,9 +74,9 @@ def test_a_converted_supernet_is_searched_after_it_was_given_a_space(
     ("words", "message"),
     [
         (("--source", "creem"), "unknown checkpoint source 'creem'; did you mean 'cream'? "
-         "(allowed: cream)"),
+         f"(allowed: {', '.join(sorted(SOURCES))})"),
         (("--arch", "autoformer-tin"), "unknown architecture 'autoformer-tin'; did you mean "
-         "'autoformer-tiny'? (allowed: autoformer-base, autoformer-small, autoformer-tiny)"),
+         f"'autoformer-tiny'? (allowed: {', '.join(sorted(vitnas.archs()))})"),
         (("--arch", "autoformer-tiny"), "embed of the root is 192, the supernet has 128"),
         (("--space", "autoformer-tiny"), "embed of the root is 192, the supernet has 128"),
         (("--config", "{tmp}/no.json"), "can't read {tmp}/no.json: No such file or directory"),

@@ -117,7 +117,7 @@ def test_a_convention_that_does_not_cover_the_net_is_explained(
         (
             ("archs", "autoformer-smal"),
             "unknown architecture 'autoformer-smal'; did you mean 'autoformer-small'? (allowed: "
-            "autoformer-base, autoformer-small, autoformer-tiny)",
+            f"{', '.join(sorted(vitnas.archs()))})",
         ),
         (("profile", "autoformer-tiny", "--img-size", "33"), "img_size 33x33 is no multiple of "
          "patch_size 16"),

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 import vitnas
+from interop.recorded_s3 import case
 from vitnas.folder import read_config
 
 from .calling import RECIPE, TUNE
@@ -61,3 +62,16 @@ def test_listings_show_the_stages(command: Command) -> None:
     assert "(64, 96, 128), (160, 192, 224)" in command("spaces", "s3-tiny").out
     assert "s3-small" in command("archs").out
     assert "28,328,674" in command("profile", "s3-tiny").out
+
+
+def test_an_official_checkpoint_becomes_a_model(tmp_path: Path, command: Command) -> None:
+    recorded = case("s3_a_mixed64")
+    path = tmp_path / "S3.pth"
+    torch.save({"model": {**recorded.weights, **recorded.buffers}}, path)
+    found = command("convert", path, tmp_path / "s3", "--source", "s3")
+    assert (found.code, found.out) == (0, f"s3 model written to {tmp_path / 's3'}\n")
+    profiled = command("profile", tmp_path / "s3").out
+    assert f"{int(recorded.metadata['n_params']):,}" in profiled
+    refused = command("convert", path, tmp_path / "other", "--source", "s3", "--arch", "s3-tiny")
+    assert refused.code == 2
+    assert "is one network, no supernet: leave the architecture out" in refused.err

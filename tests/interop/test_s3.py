@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 import vitnas
@@ -21,8 +17,8 @@ from vitnas.folder import read_config
 from vitnas.interop import s3
 from vitnas.models import family, make_config
 
-FOLDER = Path(__file__).parents[1] / "goldens"
-NAMES = sorted(path.stem for path in FOLDER.glob("s3_*.safetensors"))
+from .recorded_s3 import NAMES, case
+
 YAML = {
     "MLP_RATIO": [[4.0] * 2, [4.0] * 2, [4.0] * 8, [4.0] * 2],
     "NUM_HEADS": [[3] * 2, [6] * 2, [12] * 8, [24] * 2],
@@ -30,39 +26,6 @@ YAML = {
     "DEPTHS": [2, 2, 6, 2],
     "WINDOW_SIZE": [[7] * 2, [7] * 2, [14] * 8, [7] * 2],
 }
-
-
-@dataclass(frozen=True)
-class Case:
-    """One recording."""
-
-    config: dict[str, Any]
-    weights: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-    tensors: dict[str, Tensor]
-    metadata: dict[str, str]
-
-    def read(self, name: str) -> Any:
-        """Return an entry of the metadata."""
-        return json.loads(self.metadata[name])
-
-
-@cache
-def case(name: str) -> Case:
-    """Read a recording."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            key.removeprefix(prefix): tensor
-            for key, tensor in tensors.items()
-            if key.startswith(prefix)
-        }
-
-    config = json.loads(metadata["config"])
-    return Case(config, part("weights."), part("buffers."), tensors, metadata)
 
 
 @pytest.mark.parametrize("name", NAMES)

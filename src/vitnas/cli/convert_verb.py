@@ -30,7 +30,7 @@ def convert(
     Args:
         checkpoint: a .pth, .pt or .safetensors file.
         folder: the model folder to write.
-        source: where it comes from: cream (official AutoFormer).
+        source: where it comes from: cream (official AutoFormer) or s3 (official AutoFormerV2).
         arch: take this subnet out (a published name, or JSON); by default the supernet is kept.
         space: a search space's name or YAML file, so that the supernet can be searched.
         config: JSON file with the original constructor's arguments; by default read off weights.
@@ -39,9 +39,10 @@ def convert(
     subnet = None if arch is None else read_arch(arch)[0]
     searched = None if space is None else find_space(space)
     given = None if config is None else read_json(config)
+    from vitnas.folder import read_config
     from vitnas.interop.convert import convert as run
 
     made = run(checkpoint, folder, source, arch=subnet, space=searched, config=given)
-    what = "supernet" if subnet is None else "subnet"
+    what = read_config(made)["kind"] if subnet is None else "subnet"
     say(f"{source} {what} written to {made}")
     return made
