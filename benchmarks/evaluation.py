@@ -79,8 +79,10 @@ def nano(args: Namespace, folder: Path) -> Case:
         net = trained.train(made, images, args.train_seconds, flip=bool(args.data))
         if args.net:
             torch.save(net.state_dict(), args.net)
-    theirs = official(args.cream, {**NANO, "num_classes": classes}) if args.cream else None
-    if theirs is not None:
+    theirs = None
+    if args.cream:
+        config = {**NANO, "patch_size": trained.PATCH, "num_classes": classes}
+        theirs = official(args.cream, config)
         theirs.load_state_dict(cream.dump(net))
     search, test = (some(part, args.images or 400) for part in (data.search, data.test))
     candidates, told = breed(net, eval_cache(search, shown), args.candidates)

@@ -26,7 +26,7 @@ SPACE = Space(
     ),
     name="nano of the benchmarks",
 )
-SIZE, PATCH, BATCH = 32, 4, 64
+SIZE, PATCH, BATCH = 32, 8, 64
 
 
 def write_digits(folder: Path) -> Path:
@@ -55,20 +55,20 @@ def train(net: Supernet, images: EvalSet, seconds: float, *, flip: bool) -> Supe
     assert net.space is not None
     torch.manual_seed(0)
     net.train()
-    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05, fused=True)
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.05, fused=True)
     start, step, done = time.perf_counter(), 0, 0.0
     while done < 1:
         places = torch.randint(len(images), (BATCH,))
         chosen = EvalSet(images.images[places], images.labels[places], images.mean, images.std)
         batch, labels = next(chosen.batches(BATCH))
-        batch = batch.roll(tuple(torch.randint(-3, 4, (2,)).tolist()), (2, 3))
+        batch = batch.roll(tuple(torch.randint(-2, 3, (2,)).tolist()), (2, 3))
         batch = batch.flip(3) if flip and step % 2 else batch
         logits = net(batch, net.space.sample(step))
         loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, 0.05 + 20 * done) * (1 + math.cos(math.pi * done)) / 2
+            group["lr"] = 2e-3 * min(1, 0.05 + 20 * done) * (1 + math.cos(math.pi * done)) / 2
         optimizer.step()
         step += 1
         done = (time.perf_counter() - start) / seconds
