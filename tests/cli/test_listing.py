@@ -98,11 +98,21 @@ def test_profile_of_a_model_folder_and_of_a_supernet(command: Command, searched:
 def test_a_convention_that_does_not_cover_the_net_is_explained(
     command: Command, tmp_path: Path
 ) -> None:
-    arch = vitnas.Arch("vit", depth=1, embed_dim=64, num_heads=(1,), mlp_ratio=(4,))
-    result = command("profile", arch.to_json())
+    genes = {"depth": 1, "embed_dim": 64, "num_heads": (1,), "mlp_ratio": (4,)}
+    model = vitnas.build(vitnas.Arch("autoformer", **genes), 3, 32, abs_pos=False)
+    result = command("profile", vitnas.save(model, tmp_path / "model"))
     assert ["complexity", "as counted by cream", "–"] in cells(result.out)
-    note = "–: convention cream covers autoformer architectures, not vit"
+    note = "–: convention cream is known for abs_pos and max_relative_position 14 only"
     assert result.out.splitlines()[-1] == note
+
+
+def test_only_the_convention_of_its_original_stands_beside_a_net(command: Command) -> None:
+    rows = cells(command("profile", "s3-tiny").out)
+    assert [row for row in rows if row[0] == "complexity"] == [
+        ["complexity", "as counted by s3", "4,627,170,816"]
+    ]
+    plain = vitnas.Arch("vit", depth=1, embed_dim=64, num_heads=(1,), mlp_ratio=(4,))
+    assert "complexity" not in command("profile", plain.to_json()).out
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_the_shorter_side_clips_both_sides_of_a_window() -> None:
     assert blocks(stages((4, 4)), img_size=(32, 64)) == [[(4, 0), (4, 2)]]
 
 
-def test_windows_grow_with_the_image_as_published() -> None:
+def test_windows_grow_with_the_image() -> None:
     """7 and 14 at 224 px are 12 and 24 at 384 px, where the last stage has 12 tokens a side."""
     arch = vitnas.arch("s3-small")
     found = blocks(arch, img_size=384, window_img_size=224)

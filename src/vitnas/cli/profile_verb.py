@@ -14,7 +14,7 @@ from vitnas.errors import InputError
 def profile(target: str, *, num_classes: MaybeNumber = None, img_size: Sizes = ()) -> None:
     """Print the parameters and MACs of an architecture or a saved model.
 
-    Figures of the originals, which count otherwise, are beside.
+    The figure of its original, where that counts otherwise, is beside.
 
     Args:
         target: a published name, an architecture as JSON (a file, or the text), or a model folder.
@@ -37,7 +37,9 @@ def profile(target: str, *, num_classes: MaybeNumber = None, img_size: Sizes = (
         ],
     ]
     notes = []
-    for name in cost.CONVENTIONS:
+    for name, (covered, _) in cost.CONVENTIONS.items():
+        if arch.family != covered:
+            continue
         try:
             figure = f"{cost.convention(name, arch, **given):,.0f}"
         except InputError as error:

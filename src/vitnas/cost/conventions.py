@@ -5,6 +5,7 @@ Each differs from the true count for reasons that its docstring gives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vitnas.arch import Arch
@@ -27,10 +28,11 @@ def convention(
     """
     if name not in CONVENTIONS:
         raise unknown("cost convention", name, CONVENTIONS)
-    if arch.family != "autoformer":
-        raise InputError(f"convention {name} covers autoformer architectures, not {arch.family}")
+    covered, count = CONVENTIONS[name]
+    if arch.family != covered:
+        raise InputError(f"convention {name} covers {covered} architectures, not {arch.family}")
     options |= {"num_classes": num_classes, "img_size": img_size}
-    return CONVENTIONS[name](arch, make_config(family(arch.family), arch, options))
+    return count(arch, make_config(family(arch.family), arch, options))
 
 
 def cream_complexity(arch: Arch, config: Any) -> float:
@@ -57,4 +59,30 @@ def cream_complexity(arch: Arch, config: Any) -> float:
     return float(total)
 
 
-CONVENTIONS = {"cream": cream_complexity}
+def s3_flops(arch: Arch, config: Any) -> float:
+    """S3's `flops`, which are multiply-adds.
+
+    It adds one for each element of a norm, takes q, k and v to be as wide as the embed_dim and
+    merging to double it, MLPs to have embed_dim · ratio units, whole or not, and the final norm to
+    have more tokens than it has. Source: official `SSS.py`.
+    """
+    model, widths = family("s3"), arch.embed_dim
+    patches = config.grid[0] * config.grid[1]
+    total = patches * widths[0] * (config.in_chans * config.patch_size**2 + 1)
+    total += widths[-1] * (patches // 2 ** len(widths) + config.num_classes)
+    ratios = iter([ratio for stage in arch.mlp_ratio for ratio in stage])
+    for kind in (unit.kind for unit in model.units(config, arch)[1:]):
+        width, tokens = kind.sizes[0][1], int(kind.setting["rows"] * kind.setting["cols"])
+        if kind.role.startswith("merge"):
+            total += 4 * tokens * width + 8 * tokens * width**2
+        else:
+            attention = 4 * width + 2 * int(kind.setting["window"]) ** 2
+            total += tokens * width * (2 + attention + 2 * width * next(ratios))
+    return float(total)
+
+
+CONVENTIONS: dict[str, tuple[str, Callable[[Arch, Any], float]]] = {
+    "cream": ("autoformer", cream_complexity),
+    "s3": ("s3", s3_flops),
+}
+"""Name → the family that an original has, and its counter."""

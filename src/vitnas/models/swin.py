@@ -38,7 +38,7 @@ class S3Config(Config):
 
     `window_img_size` is the shorter side, in pixels, of the images that the windows were chosen
     for; on other images they grow and shrink in proportion (7 at 224 px is 12 at 384 px, as
-    published). By default they are taken as they are.
+    is usual for Swin). By default they are taken as they are.
     """
 
     patch_size: int = 4
