@@ -13,6 +13,7 @@ images, whose accuracies are checked to be those of the official code on the sam
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -231,7 +232,8 @@ def compare(case: Case, args: Namespace) -> None:
             seconds, equal = official_seconds(case, args, archs, images)
             each, same = each + seconds, same + equal
     # nothing is timed any more, so all cores may work
-    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+    workers = max(1, (os.cpu_count() or 1) // args.threads)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         choose = partial(officially_chosen, replace(case, theirs=None), images, args.threads)
         chosen = list(pool.map(choose, range(args.seeds)))
     rows = [row(case, *pair, each) for pair in enumerate(zip(found, chosen, strict=True))]
