@@ -105,7 +105,8 @@ class RelativePositionAttention(nn.Module):
         above all its backward are slower: a few images at a time, whose probabilities stay in the
         cache while they are worked on. They are kept for the backward.
         """
-        images = max(1, CACHED // (self.num_heads * qkv.shape[1] ** 2))
+        cached = CACHED * torch.get_num_threads()
+        images = max(1, cached // (self.num_heads * qkv.shape[1] ** 2))
         given = *self._tables(qkv.dtype), self.place.to(qkv.dtype), self.grid, self.scale
         parts: Any = qkv.split(images)  # type: ignore[no-untyped-call]
         parts = [_Explicit.apply(part, *given) for part in parts]
