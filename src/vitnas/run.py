@@ -5,6 +5,8 @@ checkpoints/     training state; `metrics.jsonl` beside it
 supernet/        the trained supernet as a model folder
 searches/NAME/   one search each, with its ledger `study.journal`
 models/NAME/     extracted, fine-tuned and retrained models
+rounds/K/        of a space evolution: the run of each round
+space-evolution/ what each round found out, with its ledger; `space.yaml` is the last space
 report.html
 """
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from vitnas.data.transforms import Input
 
 SUPERNET, SEARCHES, MODELS, CONFIG = "supernet", "searches", "models", "config.yaml"
+ROUNDS, EVOLUTION, SPACE = "rounds", "space-evolution", "space.yaml"
 
 
 def supernet_folder(run: Path) -> Path:

@@ -21,8 +21,10 @@ from .conftest import Command
 FLAGS = {
     "quickstart": "seed trials",
     "train": "data device root set space",
-    "search": "batch-size data device images max-macs max-params min-macs min-params name root "
-    "seed set strategy trials",
+    "search": "batch-size data device images max-macs max-params min-macs min-params name "
+    "racing root seed set strategy trials",
+    "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
+    "min-params option root rounds seed set space subnets",
     "extract": "arch output search",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",
@@ -37,6 +39,7 @@ POSITIONALS = {
     "quickstart": "[FOLDER]",
     "train": "RECIPE RUN",
     "search": "RUN",
+    "evolve-space": "RECIPE RUN",
     "extract": "RUN",
     "finetune": "MODEL OUTPUT",
     "retrain": "MODEL OUTPUT",
@@ -53,7 +56,7 @@ POSITIONALS = {
 def test_help_lists_every_verb_in_80_columns(args: list[str], command: Command) -> None:
     result = command(*args)
     assert (result.code, result.err) == (0, "")
-    listed = re.findall(r"^  (\w+) +\S", result.out, re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+) +\S", result.out, re.MULTILINE)
     assert listed == list(VERBS)
     assert max(map(len, result.out.splitlines())) <= 80
 
@@ -82,12 +85,13 @@ def test_help_fits_the_terminal_and_explains_everything(
     assert text.startswith(f"usage: vitnas {verb} ")
     assert max(map(len, text.splitlines())) <= columns
     assert not re.search(r" $|\bNone\b|\bSTR\b|\bINT\b|\(default: \)", text, re.M)
-    for name in inspect.signature(getattr(cli, verb)).parameters:
-        assert re.search(rf"^        {name}: [a-zA-Z.]", getattr(cli, verb).__doc__, re.M)
+    function = getattr(cli, verb.replace("-", "_"))
+    for name in inspect.signature(function).parameters:
+        assert re.search(rf"^        {name}: [a-zA-Z.]", function.__doc__, re.M)
 
 
 def test_verbs_are_functions_of_the_module() -> None:
-    for verb in VERBS:
+    for verb in (name.replace("-", "_") for name in VERBS):
         assert getattr(cli, verb).__module__ == f"vitnas.cli.{verb}_verb"
     with pytest.raises(AttributeError, match=r"module 'vitnas\.cli' has no attribute 'trian'"):
         _ = cli.trian
@@ -99,8 +103,9 @@ def test_version(command: Command) -> None:
 
 def test_an_unknown_verb_is_named_with_the_nearest(command: Command) -> None:
     assert refusal(command("trian")) == (
-        "unknown verb 'trian'; did you mean 'train'? (allowed: archs, convert, evaluate, extract, "
-        "finetune, profile, quickstart, report, retrain, search, spaces, train)"
+        "unknown verb 'trian'; did you mean 'train'? (allowed: archs, convert, evaluate, "
+        "evolve-space, extract, finetune, profile, quickstart, report, retrain, search, spaces, "
+        "train)"
     )
 
 
@@ -126,6 +131,10 @@ def test_help_and_wrong_names_never_load_torch(recipe: Path) -> None:
         ["train", "digits", "run", "--space", "autoformer-digit"],
         ["train", "digits", "run", "--set", "epoch=3"],
         ["train", "autoformer-tiny", "run"],
+        ["evolve-space", "digits", "run"],
+        ["evolve-space", "digits", "run", "--option", "treshold=1"],
+        ["evolve-space", "digits", "run", "--option", "steps.depht=1", "--max-macs", "1M"],
+        ["evolve-space", "digits", "run", "--max-macs", "6X"],
         ["search", "run"],
         ["search", "run", "--strategy", "evolutoin"],
         ["search", "run", "--set", "poplation=3"],

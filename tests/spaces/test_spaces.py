@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import yaml
 
 import vitnas
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.models import FAMILIES, family, make_config
-from vitnas.spaces import read
+from vitnas.spaces import as_mapping, read
 
 NAMES = ", ".join(FAMILIES)
 _S3 = 18 + 18**2 + 18**3  # one to three blocks of 3 ratios, 3 numbers of heads and 2 windows
@@ -304,3 +305,12 @@ def test_what_is_known_of_the_space_that_s3_starts_from() -> None:
     assert tuple(32 * heads for heads in space["num_heads"].at(stage)) == (224, 256, 288)
     assert space["mlp_ratio"].at(stage) == (3.0, 3.5, 4.0)
     assert space["window_size"].at(stage) == (7, 14)
+
+
+@pytest.mark.parametrize("name", ["s3-digits", "s3-start", "autoformer-digits", "autoformer-tiny"])
+def test_a_space_survives_yaml(name: str) -> None:
+    given = vitnas.space(name)
+    found = read(yaml.safe_load(yaml.safe_dump(as_mapping(given))))
+    assert (found.name, found.family, found.stages) == (name, given.family, given.stages)
+    assert set(found.choices) == set(given.choices)
+    assert read(as_mapping(found)) == found

@@ -14,8 +14,9 @@ VERBS = {
     "quickstart": "the whole journey on data that is at hand, in about two minutes",
     "train": "train a supernet from a recipe and a data set; resumes",
     "search": "search a supernet under limits on parameters and MACs; resumes",
+    "evolve-space": "S3: search the search space itself; resumes",
     "extract": "take a subnet out of a supernet, with its weights",
-    "finetune": "train an extracted model on from its weights, on any data; resumes",
+    "finetune": "train an extracted model further, on any data; resumes",
     "retrain": "train an extracted model's architecture from scratch; resumes",
     "evaluate": "top-1, top-5, loss and throughput of a saved model",
     "profile": "parameters and MACs of an architecture or a saved model",
@@ -27,7 +28,7 @@ VERBS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in VERBS:
+    if name.replace("_", "-") in VERBS:
         return getattr(import_module(f"vitnas.cli.{name}_verb"), name)
     raise AttributeError(f"module 'vitnas.cli' has no attribute {name!r}")
 
@@ -65,14 +66,16 @@ def _run(verb: str = "--help", *args: str) -> None:
     from vitnas.cli.log import logging_to_terminal
     from vitnas.cli.usage import parse
 
-    call = parse(getattr(import_module(f"vitnas.cli.{verb}_verb"), verb), f"vitnas {verb}", args)
+    name = verb.replace("-", "_")
+    function = getattr(import_module(f"vitnas.cli.{name}_verb"), name)
+    call = parse(function, f"vitnas {verb}", args)
     if call is not None:
         with logging_to_terminal():
             call()
 
 
 def _help() -> str:
-    lines = [f"  {verb:<12}{summary}" for verb, summary in VERBS.items()]
+    lines = [f"  {verb:<14}{summary}" for verb, summary in VERBS.items()]
     return "\n".join(
         [
             "usage: vitnas VERB ...",

@@ -78,7 +78,7 @@ def search(
     from vitnas.train.reading import parse_override
 
     given = read_options(strategy, dict(map(parse_override, options)))
-    limits = _limits(max_params, min_params, max_macs, min_macs)
+    limits = read_limits(max_params, min_params, max_macs, min_macs)
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
     source = layout.supernet_folder(run)
@@ -210,9 +210,14 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     return sorted(complete, key=lambda r: (-r.score, r.metrics.get("loss", 0.0), r.index))
 
 
-def _limits(
+def read_limits(
     max_params: str | None, min_params: str | None, max_macs: str | None, min_macs: str | None
 ) -> tuple[Limit, ...]:
+    """Return the limits that the flags of a command give.
+
+    Raises:
+        InputError: a flag is no quantity, or they contradict each other.
+    """
     from vitnas.search.limits import Limit, parse_quantity
 
     def read(text: str | None) -> float | None:

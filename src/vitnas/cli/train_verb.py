@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitnas.cli.training import read_settings, train_and_save
+from vitnas.cli.training import (
+    new_supernet,
+    open_training_data,
+    read_settings,
+    train_and_save,
+)
 from vitnas.cli.usage import MaybeName, MaybeRoot, Name, Settings
-from vitnas.errors import InputError
 
 if TYPE_CHECKING:
     from vitnas.train.loop import TrainResult
@@ -46,41 +50,10 @@ def train(
     given = read_settings(overrides, data=data, root=root, space=space)
     settings = load_recipe(recipe, **given)
     searched = recipe_space(settings)
-    if fixed := sorted(_FIXED & settings.model.keys()):
-        raise InputError(
-            f"model.{fixed[0]} can't be set: it follows from the data, the space, and the "
-            "recipe's img_size, input and drop_path"
-        )
-    if settings.data is None:
-        raise InputError(f"recipe {recipe} names no data: give --data, for example --data digits")
-    from vitnas.data.sources import open_data
-
-    images = open_data(
-        settings.data,
-        search_fraction=settings.search_fraction,
-        seed=settings.seed,
-        root=settings.root,
-        skip_broken=settings.skip_broken,
-    )
+    images = open_training_data(recipe, settings)
     layout.check_output(run, run / layout.SUPERNET)
-
-    import torch
-
-    from vitnas.supernet import Supernet
-    from vitnas.train.prepare import recipe_input
-
-    input = recipe_input(settings, images)
-    torch.manual_seed(settings.seed)
-    net = Supernet(
-        searched,
-        len(images.classes),
-        input.img_size,
-        in_chans=input.channels,
-        drop_path_rate=settings.drop_path,
-        **settings.model,
-    )
     return train_and_save(
-        net,
+        new_supernet(searched, settings, images),
         settings,
         images,
         device=device,
@@ -90,9 +63,3 @@ def train(
         provenance={},
         beside={run / layout.CONFIG: dump_recipe(settings)},
     )
-
-
-_FIXED = {
-    *("space", "largest", "static"),
-    *("num_classes", "img_size", "in_chans", "drop_path_rate", "drop_path_depth"),
-}

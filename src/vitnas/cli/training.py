@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from vitnas.data.sources import Data
     from vitnas.data.transforms import Input
+    from vitnas.space import Space
+    from vitnas.supernet import Supernet
     from vitnas.train.loop import TrainResult
     from vitnas.train.recipe import TrainRecipe
 
@@ -79,6 +81,55 @@ def read_settings(overrides: tuple[str, ...], **flags: Any) -> dict[str, Any]:
     if twice := sorted(given.keys() & named.keys()):
         raise InputError(f"{twice[0]} is given twice, by --{twice[0]} and by --set {twice[0]}=...")
     return given | named
+
+
+def open_training_data(recipe: str, settings: TrainRecipe) -> Data:
+    """Open the data that the recipe of a supernet names.
+
+    Raises:
+        InputError: it names none, or sets what follows from data and space.
+    """
+    if fixed := sorted(_FIXED & settings.model.keys()):
+        raise InputError(
+            f"model.{fixed[0]} can't be set: it follows from the data, the space, and the "
+            "recipe's img_size, input and drop_path"
+        )
+    if settings.data is None:
+        raise InputError(f"recipe {recipe} names no data: give --data, for example --data digits")
+    from vitnas.data.sources import open_data
+
+    return open_data(
+        settings.data,
+        search_fraction=settings.search_fraction,
+        seed=settings.seed,
+        root=settings.root,
+        skip_broken=settings.skip_broken,
+    )
+
+
+def new_supernet(space: Space, settings: TrainRecipe, data: Data) -> Supernet:
+    """Return a fresh supernet of a space, as the recipe wants it for the data."""
+    import torch
+
+    from vitnas.supernet import Supernet
+    from vitnas.train.prepare import recipe_input
+
+    input = recipe_input(settings, data)
+    torch.manual_seed(settings.seed)
+    return Supernet(
+        space,
+        len(data.classes),
+        input.img_size,
+        in_chans=input.channels,
+        drop_path_rate=settings.drop_path,
+        **settings.model,
+    )
+
+
+_FIXED = {
+    *("space", "largest", "static"),
+    *("num_classes", "img_size", "in_chans", "drop_path_rate", "drop_path_depth"),
+}
 
 
 def train_model(

@@ -8,6 +8,7 @@ from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.genes import lists
 from vitnas.models import FAMILIES, Kind, family, make_config
 from vitnas.models.base import check_genes
 from vitnas.space import Choice, Space
@@ -72,6 +73,17 @@ def read(record: Any, name: str = "", source: str = "search space") -> Space:
         return _read(record, name)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def as_mapping(space: Space) -> dict[str, Any]:
+    """Return the mapping that `read` makes a space of, fit for YAML."""
+    record: dict[str, Any] = {"family": space.family}
+    record |= {"name": space.name} if space.name else {}
+    record |= {"stages": space.stages} if space.stages else {}
+    for choice in space.choices:
+        values = lists(choice.values)
+        record[choice.name] = values[0] if choice.level == "net" and len(values) == 1 else values
+    return record
 
 
 def _read(record: Any, name: str) -> Space:

@@ -1,0 +1,344 @@
+"""`vitnas evolve-space`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from tyro.conf import UseAppendAction, arg
+
+from vitnas.cli.log import say, table
+from vitnas.cli.search_verb import read_limits
+from vitnas.cli.training import (
+    new_supernet,
+    open_training_data,
+    read_settings,
+    train_and_save,
+)
+from vitnas.cli.usage import (
+    MaybeName,
+    MaybeNumber,
+    MaybeQuantity,
+    MaybeRoot,
+    Name,
+    Number,
+    Settings,
+)
+from vitnas.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from vitnas.cli.progress import SearchProgress
+    from vitnas.data.sources import Data
+    from vitnas.search.ledger import Record
+    from vitnas.search.limits import Costs
+    from vitnas.search.space_evolution import Trained
+    from vitnas.search.space_evolution_round import Options, Round
+    from vitnas.space import Space
+    from vitnas.train.recipe import TrainRecipe
+
+Constants: TypeAlias = Annotated[
+    tuple[str, ...],
+    UseAppendAction,
+    arg(name="option", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
+]
+logger = logging.getLogger(__name__)
+
+
+def evolve_space(
+    recipe: str,
+    run: Path,
+    *,
+    rounds: Number = 3,
+    subnets: Number = 1000,
+    max_params: MaybeQuantity = None,
+    min_params: MaybeQuantity = None,
+    max_macs: MaybeQuantity = None,
+    min_macs: MaybeQuantity = None,
+    data: MaybeName = None,
+    root: MaybeRoot = None,
+    space: MaybeName = None,
+    later_epochs: MaybeNumber = None,
+    images: MaybeNumber = None,
+    batch_size: Number = 256,
+    seed: Number = 0,
+    device: Name = "auto",
+    overrides: Settings = (),
+    options: Constants = (),
+) -> list[Round]:
+    """Search the search space, as S3 does; the same command continues where it was stopped.
+
+    Each round trains a supernet, evaluates subnets on the search split, and moves the values of
+    every gene to where errors are lower. The last space is written to RUN/space.yaml, and the last
+    round's supernet, of this space, can be searched.
+
+    Args:
+        recipe: of each round's supernet: a name or a YAML file.
+        run: the folder of the evolution; round K is the run RUN/rounds/K.
+        rounds: move the space at most so many times.
+        subnets: evaluate this many subnets a round.
+        max_params: count subnets of at most this many parameters, such as 6M.
+        min_params: count subnets of at least this many parameters.
+        max_macs: count subnets of at most this many multiply-adds an image, such as 1.3G.
+        min_macs: count subnets of at least this many multiply-adds an image.
+        data: a data set: digits, fashion-mnist, folder/PATH, torch/cifar10, hfds/..., wds/...
+        root: where the data lies, for those that need it.
+        space: where to start: a search space's name or YAML file, instead of the recipe's.
+        later_epochs: train supernets after the first this long, as they start from the weights of
+            the one before; by default as long.
+        images: evaluate on this many images of the search split, drawn per class; by default all.
+        batch_size: images evaluated together.
+        seed: of the draws; that of the training stands in the recipe.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        overrides: a setting of the recipe, such as epochs=30 or optim.base_lr=1e-3.
+        options: a constant of the evolution, such as threshold=0.2, steps.embed_dim=16 or
+            maximum.depth.3=8 (the third stage).
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
+    # Torch takes seconds to load, so names, numbers and data are looked at before.
+    from vitnas.search.space_evolution import check_settings
+    from vitnas.spaces import as_mapping, read
+    from vitnas.train.reading import load_recipe, recipe_space
+
+    settings = load_recipe(recipe, **read_settings(overrides, data=data, root=root, space=space))
+    # read back, so that the order of the genes is that of the rounds' config.yaml
+    start = read(as_mapping(recipe_space(settings)))
+    constants = _read_options(options)
+    limits = read_limits(max_params, min_params, max_macs, min_macs)
+    check_settings(start, limits, rounds, subnets, constants)
+    if later_epochs is not None:
+        dataclasses.replace(settings, epochs=later_epochs)  # refuses a wrong number
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    opened = open_training_data(recipe, settings)
+
+    from vitnas import files
+    from vitnas import run as layout
+    from vitnas.search.space_evolution import evolve_space as run_evolution
+    from vitnas.train.devices import resolve_device
+
+    target = str(resolve_device(device))
+    costs = _costs(settings, opened)
+
+    def train(current: Space, number: int) -> Trained:
+        own = dataclasses.replace(settings, space=as_mapping(current))
+        if number and later_epochs is not None:
+            own = dataclasses.replace(own, epochs=later_epochs)
+        folder = _train(run, number, current, own, opened, device)
+        return _trained(run, folder, own, opened, images, seed, batch_size, target)
+
+    with _Progress(subnets) as shown:
+        done = run_evolution(
+            start,
+            train,
+            costs=costs,
+            limits=limits,
+            folder=run / layout.EVOLUTION,
+            rounds=rounds,
+            subnets=subnets,
+            options=constants,
+            seed=seed,
+            check=partial(_check, costs),
+            on_trial=shown.trial,
+            on_round=shown.round,
+        )
+    final = done[-1]
+    files.write(run / layout.SPACE, _yaml(final.space))
+    _show(done)
+    say(f"final space written to {run / 'space.yaml'}")
+    say(f"search it: vitnas search {run / 'rounds' / str(final.number)}")
+    return done
+
+
+def _read_options(given: Sequence[str]) -> Options:
+    """Return the constants that `--option NAME=VALUE` and `--option NAME.DIMENSION=VALUE` say."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from vitnas.search.space_evolution_round import Options
+    from vitnas.train.reading import parse_override
+
+    names = {field.name for field in dataclasses.fields(Options)}
+    found: dict[str, Any] = {}
+    for path, value in map(parse_override, given):
+        name, _, dimension = path.partition(".")
+        if name not in names:
+            raise unknown("option of space evolution", name, names)
+        if dimension:
+            found.setdefault(name, {})[dimension] = value
+        else:
+            found[name] = value
+    try:
+        return TypeAdapter(Options).validate_python(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        what = f"option {where} is {fault['input']!r}: " if where else ""
+        raise InputError(f"{what}{fault['msg'].removeprefix('Value error, ')}") from error
+
+
+def _costs(settings: TrainRecipe, data: Data) -> Costs:
+    from vitnas.cost import macs, params
+    from vitnas.train.prepare import recipe_input
+
+    input = recipe_input(settings, data)
+    config = {name: value for name, value in settings.model.items() if name != "sharing"}
+    config |= {"num_classes": len(data.classes), "img_size": input.img_size}
+    config |= {"in_chans": input.channels}
+    return {"params": partial(params, **config), "macs": partial(macs, **config)}
+
+
+def _check(costs: Costs, space: Space) -> None:
+    """Refuse a space that the family can't have, or not on these images."""
+    from vitnas.spaces import as_mapping, read
+
+    read(as_mapping(space))
+    for arch in (space.smallest, space.largest):
+        for cost in costs.values():
+            cost(arch)
+
+
+def _train(
+    run: Path, number: int, space: Space, settings: TrainRecipe, data: Data, device: str
+) -> Path:
+    """Train a round's supernet, from the weights of the round before; return its folder."""
+    from vitnas import run as layout
+    from vitnas.folder import load
+    from vitnas.supernet import Supernet
+    from vitnas.train.reading import dump_recipe
+    from vitnas.warm_start import warm_start
+
+    folder = run / layout.ROUNDS / str(number)
+    layout.check_output(folder, folder / layout.SUPERNET)
+    net = new_supernet(space, settings, data)
+    if number:
+        before = load(run / layout.ROUNDS / str(number - 1) / layout.SUPERNET)
+        assert isinstance(before, Supernet)
+        share = warm_start(net, before)
+        logger.info("round %d starts from %.0f %% inherited weights", number, 100 * share)
+    train_and_save(
+        net,
+        settings,
+        data,
+        device=device,
+        folder=folder,
+        target=folder / layout.SUPERNET,
+        what=f"supernet of round {number}",
+        provenance={"space_evolution": number},
+        beside={folder / layout.CONFIG: dump_recipe(settings)},
+    )
+    return folder
+
+
+def _trained(
+    run: Path,
+    folder: Path,
+    settings: TrainRecipe,
+    data: Data,
+    images: int | None,
+    seed: int,
+    batch_size: int,
+    device: str,
+) -> Trained:
+    from vitnas import run as layout
+    from vitnas.candidates import evaluation
+    from vitnas.data.cache import eval_cache
+    from vitnas.folder import load
+    from vitnas.search.space_evolution import Trained
+    from vitnas.supernet import Supernet
+    from vitnas.train.prepare import recipe_input
+
+    net = load(folder / layout.SUPERNET)
+    assert isinstance(net, Supernet)
+    split = eval_cache(data.search, recipe_input(settings, data), folder=run / "cache")
+    if images is not None:
+        split = split.subset(images, seed)
+    told = f"search split of {data.name}, {len(split)} images, weights "
+    return Trained(
+        evaluation(net, split.to(device), batch_size=batch_size, device=device),
+        told + layout.fingerprint(folder / layout.SUPERNET),
+    )
+
+
+class _Progress:
+    """A progress bar for the evaluations of a round, and a line for each round's end."""
+
+    def __init__(self, subnets: int) -> None:
+        self._subnets = subnets
+        self._bar: SearchProgress | None = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__()
+            self._bar = None
+
+    def trial(self, record: Record) -> None:
+        from vitnas.cli.progress import SearchProgress
+
+        if self._bar is None:
+            self._bar = SearchProgress(self._subnets)
+        self._bar(record)
+
+    def round(self, found: Round) -> None:
+        self.__exit__()
+        moved = ", ".join(move.dimension.name for move in found.moves if move.new != move.old)
+        quality = found.quality
+        logger.info(
+            "round %d: E-T error %.2f %% of %d subnets; moves: %s",
+            found.number,
+            quality.error,
+            quality.subnets,
+            moved or "none",
+        )
+
+
+def _yaml(space: Space) -> str:
+    import yaml
+
+    from vitnas.spaces import as_mapping
+
+    return yaml.safe_dump(as_mapping(space), sort_keys=False, default_flow_style=None)
+
+
+def _show(done: Sequence[Round]) -> None:
+    """Print the E-T error of every round, and where each dimension has gone."""
+    rows = [
+        [
+            str(found.number),
+            *(f"{value:.2f}" for value in _errors(found)),
+            str(found.quality.subnets),
+            f"{found.space.size():.3g}",
+        ]
+        for found in done
+    ]
+    columns = ["round", "E-T error", "expected", "top tier", "subnets", "space"]
+    table("Errors of the spaces in percent, on the search split", columns, rows)
+    say("")
+    first, last = (_lists(found) for found in (done[0], done[-1]))
+    lines = [
+        [name, _text(first.get(name, ())), _text(values) if values != first.get(name) else "same"]
+        for name, values in last.items()
+        if len(values) > 1 or len(first.get(name, ())) > 1
+    ]
+    table("Values", ["gene", "start", "end"], lines, left=3)
+    if done[-1].refused:
+        say(f"the last moves were refused: {done[-1].refused}")
+
+
+def _errors(found: Round) -> tuple[float, float, float]:
+    return found.quality.error, found.quality.expected, found.quality.top_tier
+
+
+def _lists(found: Round) -> Mapping[str, tuple[Any, ...]]:
+    return {move.dimension.name: move.old for move in found.moves}
+
+
+def _text(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(str, values))

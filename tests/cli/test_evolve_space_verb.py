@@ -1,0 +1,169 @@
+"""`vitnas evolve-space` on digits."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import vitnas
+from vitnas import cost
+from vitnas.folder import read_config
+from vitnas.search.ledger import read
+from vitnas.search.space_evolution import read_rounds
+from vitnas.search.space_evolution_dimensions import Dimension, untie, values_of
+from vitnas.train.reading import load_recipe, recipe_space
+
+from .calling import RECIPE, call, files_in, refusal
+from .conftest import Command
+
+SPACE = {
+    "family": "s3",
+    "depth": [[1, 2], [1, 2]],
+    "mlp_ratio": [1, 2],
+    "num_heads": [[1, 2], [2, 3]],
+    "window_size": [[2, 4], [2, 4]],
+    "embed_dim": [[8, 16], [16, 24]],
+    "head_dim": 8,
+    "patch_size": 1,
+}
+WORDS = (
+    *("--subnets", "40", "--rounds", "2", "--max-macs", "400k", "--images", "100"),
+    # so little evidence moves things that a supernet of two epochs will do
+    *("--option", "threshold=0.02", "--option", "false_moves=0.9"),
+    *("--option", "maximum.depth=3", "--option", "steps.embed_dim=8", "--device", "cpu"),
+)
+
+
+@pytest.fixture(scope="module")
+def s3_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "s3.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(RECIPE), "space": SPACE}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def evolved(s3_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evolved run; only for reading."""
+    run = tmp_path_factory.mktemp("evolved") / "run"
+    assert call("evolve-space", s3_recipe, run, *WORDS, "--later-epochs", "1", *EPOCHS) == 0
+    return run
+
+
+DEPTHS = (Dimension("depth", 0), Dimension("depth", 1))
+EPOCHS = ("--set", "optim.warmup_epochs=0")
+
+
+def test_every_round_is_a_run_and_the_last_space_can_be_trained_and_searched(
+    evolved: Path, tmp_path: Path, command: Command
+) -> None:
+    rounds = read_rounds(evolved / "space-evolution")
+    assert 2 <= len(rounds) <= 3
+    assert any(move.new != move.old for move in rounds[0].moves)
+    for number, found in enumerate(rounds):
+        folder = evolved / "rounds" / str(number)
+        net = vitnas.load(folder / "supernet")
+        assert isinstance(net, vitnas.Supernet)
+        assert net.space == found.space
+        recipe = load_recipe(folder / "config.yaml")
+        assert recipe_space(recipe) == found.space
+        assert recipe.epochs == (1 if number else 2)
+        settings, records = read(evolved / "space-evolution" / f"round-{number}")
+        assert len(records) == 40
+        assert max(record.metrics["macs"] for record in records) <= 400_000
+        assert settings.evaluated_on.startswith("search split of digits, 100 images, weights ")
+        assert max(depth for n in (0, 1) for depth in values_of(found.space, DEPTHS[n])) <= 3
+    final = vitnas.space(evolved / "space.yaml")
+    assert final == rounds[-1].space
+    words = ("--space", evolved / "space.yaml", "--device", "cpu", "--set", "epochs=2")
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(RECIPE)
+    assert command("train", recipe_file, tmp_path / "run", *words).code == 0
+    last = shutil.copytree(evolved / "rounds" / str(len(rounds) - 1), tmp_path / "last")
+    found_nets = command("search", last, "--trials", "3", "--strategy", "random")
+    assert found_nets.code == 0, found_nets.err
+
+
+def test_errors_are_those_of_the_extracted_subnets(evolved: Path, command: Command) -> None:
+    found = read_rounds(evolved / "space-evolution")[0]
+    _, records = read(evolved / "space-evolution" / "round-0")
+    options = read_config(evolved / "rounds" / "0" / "supernet")["options"]
+    config = {name: options[name] for name in ("num_classes", "img_size", "in_chans")}
+    for record in records[:5]:
+        arch = untie(found.space, record.arch)
+        assert record.metrics["params"] == cost.params(arch, **config)
+        assert record.metrics["macs"] == cost.macs(arch, **config)
+    mean = sum(100 - record.score for record in records) / len(records)
+    assert found.quality.expected == pytest.approx(mean)
+
+
+def test_the_same_command_shows_the_same_and_changes_nothing(
+    evolved: Path, s3_recipe: Path, command: Command
+) -> None:
+    before = files_in(evolved)
+    words = ("evolve-space", s3_recipe, evolved, *WORDS, "--later-epochs", "1", *EPOCHS)
+    result = command(*words)
+    assert result.code == 0
+    assert files_in(evolved) == before
+    lines = result.out.splitlines()
+    assert lines[0].strip() == "Errors of the spaces in percent, on the search split"
+    assert lines[-2] == f"final space written to {evolved / 'space.yaml'}"
+    assert lines[-1].startswith(f"search it: vitnas search {evolved / 'rounds'}")
+    told = result.err.splitlines()
+    assert told[0].startswith("round 0: E-T error ")
+
+
+def test_a_run_without_a_round_record_goes_on_from_its_ledger(
+    evolved: Path, s3_recipe: Path, tmp_path: Path, command: Command
+) -> None:
+    run = shutil.copytree(evolved, tmp_path / "run")
+    before = files_in(run)
+    for number in range(1, 3):
+        (run / "space-evolution" / f"round-{number}.json").unlink(missing_ok=True)
+    words = (*WORDS, "--later-epochs", "1", *EPOCHS)
+    assert command("evolve-space", s3_recipe, run, *words).code == 0
+    assert files_in(run) == before
+
+
+def test_autoformers_space_evolves_too(recipe: Path, tmp_path: Path, command: Command) -> None:
+    words = ("--subnets", "16", "--rounds", "1", "--max-params", "20k", "--images", "60")
+    result = command("evolve-space", recipe, tmp_path, *words, "--device", "cpu")
+    assert result.code == 0, result.err
+    space = vitnas.space(tmp_path / "space.yaml")
+    assert space.family == "autoformer"
+    assert read_rounds(tmp_path / "space-evolution")[-1].space == space
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "space evolution needs a budget, such as at most so many MACs"),
+        (("--max-macs", "1"), "no architecture satisfies macs <= 1: the smallest"),
+        (("--max-macs", "1M", "--rounds", "0"), "rounds is 0; it must be at least 1"),
+        (("--max-macs", "1M", "--option", "treshold=1"), "unknown option of space evolution"),
+        (("--max-macs", "1M", "--option", "threshold=x"), "option threshold is 'x': "),
+        (("--max-macs", "1M", "--option", "top=0"), "space evolution: top is 0, it must be 1"),
+        (("--max-macs", "1M", "--option", "steps.depht=1"), "unknown dimension in steps 'depht'"),
+        (("--max-macs", "1M", "--later-epochs", "0"), "epochs is 0, it must be more than"),
+        (("--max-macs", "1M", "--batch-size", "0"), "batch_size is 0; it must be at least 1"),
+        (("--max-macs", "1M", "--set", "model.img_size=9"), "model.img_size can't be set"),
+    ],
+)
+def test_wrong_words_are_refused_in_one_line_before_anything_is_written(
+    words: tuple[str, ...], told: str, recipe: Path, tmp_path: Path, command: Command
+) -> None:
+    line = refusal(command("evolve-space", recipe, tmp_path / "run", *words))
+    assert line.startswith(told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_evolution_in_the_folder_is_refused(
+    evolved: Path, s3_recipe: Path, command: Command
+) -> None:
+    words = (*WORDS, "--later-epochs", "1", *EPOCHS, "--seed", "1")
+    assert refusal(command("evolve-space", s3_recipe, evolved, *words)) == (
+        f"{evolved / 'space-evolution'} holds a space evolution with another seed: repeat it with "
+        "the same seed to resume, or use another folder"
+    )
