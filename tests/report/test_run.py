@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from report import demo
+from report.figures.test_spaces import evolved
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.report.figures import pareto
 from vitnas.report.run import report_run
 from vitnas.search.racing import Hopeless, Result
+from vitnas.search.space_evolution_dimensions import Dimension, values_of
 from vitnas.search.study import search
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -157,3 +159,22 @@ def test_importing_figures_loads_no_plotting_library() -> None:
         "sys.exit(bool({'plotly', 'torch', 'optuna'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_space_evolution_has_its_place(run: Path, tmp_path: Path) -> None:
+    rounds = evolved()
+    for found in rounds:
+        path = run / "space-evolution" / f"round-{found.number}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found.to_dict()))
+    text = body(report_run(run))
+    grown = values_of(rounds[1].space, Dimension("depth", 1))
+    assert "Evolution of the search space" in text
+    assert f"round 1, depth.2 {list(grown)}: error falls" in text
+    assert f" {rounds[2].quality.error:.2f} " in text
+    alone = tmp_path / "alone"
+    shutil.copytree(run / "space-evolution", alone / "space-evolution")
+    assert "Evolution of the search space" in body(report_run(alone))
+    (alone / "space-evolution" / "round-1.json").write_text("{}")
+    with pytest.raises(InputError, match="the space evolution is left out"):
+        report_run(alone)

@@ -11,11 +11,12 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.report.figures.style import finite, plain
-from vitnas.run import CONFIG, MODELS, SEARCHES, SUPERNET
+from vitnas.run import CONFIG, EVOLUTION, MODELS, SEARCHES, SUPERNET
 from vitnas.space import Space
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record, Settings
+    from vitnas.search.space_evolution_round import Round
 
 METRICS = "metrics.jsonl"
 
@@ -60,6 +61,7 @@ class Contents:
     metrics: Sequence[Mapping[str, Any]]
     supernet: Mapping[str, Any]
     studies: Sequence[Study]
+    evolution: Sequence[Round]
     models: Sequence[Model]
     extremes: Sequence[Model]
     missing: Sequence[str]
@@ -80,12 +82,13 @@ def read_contents(run: Path) -> Contents:
         metrics=_metrics(run / METRICS, missing),
         supernet=supernet,
         studies=list(_studies(run / SEARCHES, missing)),
+        evolution=_evolution(run / EVOLUTION, missing),
         models=list(_models(run / MODELS, missing)),
         extremes=extremes,
         missing=missing,
     )
     found = (config, contents.metrics, contents.supernet, contents.studies, contents.models)
-    if not any(found):
+    if not any((*found, contents.evolution)):
         raise InputError(f"{run} holds nothing to report: {'; '.join(missing)}")
     return contents
 
@@ -187,6 +190,17 @@ def _studies(folder: Path, missing: list[str]) -> Iterator[Study]:
             missing.append(f"search {plain(study.name)} is left out ({error})")
             continue
         yield Study(study.name, settings, records)
+
+
+def _evolution(folder: Path, missing: list[str]) -> list[Round]:
+    """Return the rounds of a space evolution, none if there was none."""
+    from vitnas.search.space_evolution import read_rounds
+
+    try:
+        return read_rounds(folder)
+    except (InputError, *DAMAGE) as error:
+        missing.append(f"the space evolution is left out ({plain(error)})")
+        return []
 
 
 def _models(folder: Path, missing: list[str]) -> Iterator[Model]:

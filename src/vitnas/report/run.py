@@ -25,6 +25,7 @@ from vitnas.report.tables import as_text
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record
+    from vitnas.search.space_evolution_round import Round
 
 SCORE = "top-1 on the search split, %"
 SHOWN = 20_000  # characters of config.yaml
@@ -53,6 +54,8 @@ def run_sections(contents: Contents, facts: Mapping[str, str]) -> Iterator[Secti
     found = nets(contents)
     if found:
         yield from _comparison(found)
+    if contents.evolution:
+        yield from _evolution(contents.evolution)
     if contents.studies:
         yield from _search(contents.studies, found)
     if found:
@@ -182,6 +185,49 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             f"Which values the best tenth of all {drawn} took, gene by gene; num_heads 2 is that "
             "of layer 2.",
         )
+
+
+def _evolution(rounds: Sequence[Round]) -> Iterator[Section]:
+    yield Heading("Evolution of the search space")
+    columns = ("round", "E-T error", "expected", "top tier", "subnets", "moved")
+    rows = tuple(_round(found) for found in rounds)
+    yield Table(
+        columns,
+        rows,
+        "Errors in percent on the search split, with inherited weights: of all subnets drawn under "
+        "the budget (expected), of the best of them, and the mean of the two. Each round has its "
+        "own supernet. What the last round moved was not tried.",
+    )
+    caption = (
+        "The spaces of all rounds, one panel a gene (and stage): the values, coloured by the E-T "
+        "error of the subnets that take them."
+    )
+    narrow = figures.spaces_of_rounds(rounds, columns=1)
+    yield Figure(figures.spaces_of_rounds(rounds), caption, narrow=narrow)
+    told = [
+        f"round {found.number}, {move.dimension.name} {list(move.old)}: {move.why}"
+        for found in rounds
+        for move in found.moves
+        if len(move.old) > 1
+    ]
+    yield Details("why each gene moved or stayed", "\n".join(map(_line, told)))
+
+
+def _round(found: Round) -> tuple[str, ...]:
+    quality = found.quality
+    errors = (quality.error, quality.expected, quality.top_tier)
+    moved = sum(move.new != move.old for move in found.moves)
+    told = f"{moved} of {len(found.moves)}" + (", refused" if found.refused else "")
+    return (
+        str(found.number),
+        *(f"{error:.2f}" for error in errors),
+        f"{quality.subnets:,}",
+        told,
+    )
+
+
+def _line(text: str) -> str:
+    return plain(text, 300)
 
 
 def _architectures(archs: Mapping[str, Arch]) -> Iterator[Section]:

@@ -8,6 +8,7 @@ from vitnas.report.figures.choices import choices_of_elites, elites
 from vitnas.report.figures.curves import best_so_far, training_curves
 from vitnas.report.figures.drawing import architecture, compare_architectures
 from vitnas.report.figures.scatter import pareto
+from vitnas.report.figures.spaces import spaces_of_rounds
 
 __all__ = [
     "architecture",
@@ -16,5 +17,6 @@ __all__ = [
     "compare_architectures",
     "elites",
     "pareto",
+    "spaces_of_rounds",
     "training_curves",
 ]
