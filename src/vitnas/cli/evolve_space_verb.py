@@ -288,14 +288,13 @@ class _Progress:
 
     def round(self, found: Round) -> None:
         self.__exit__()
-        moved = ", ".join(move.dimension.name for move in found.moves if move.new != move.old)
         quality = found.quality
         logger.info(
             "round %d: E-T error %.2f %% of %d subnets; moves: %s",
             found.number,
             quality.error,
             quality.subnets,
-            moved or "none",
+            _moved(found) or "none",
         )
 
 
@@ -328,8 +327,15 @@ def _show(done: Sequence[Round]) -> None:
         if len(values) > 1 or len(first.get(name, ())) > 1
     ]
     table("Values", ["gene", "start", "end"], lines, left=3)
-    if done[-1].refused:
-        say(f"the last moves were refused: {done[-1].refused}")
+    final = done[-1]
+    if final.refused:
+        say(f"the last moves were refused: {final.refused}")
+    if final.next != final.space:
+        say(f"still moving: {_moved(final)}; the same command with more --rounds goes on")
+
+
+def _moved(found: Round) -> str:
+    return ", ".join(move.dimension.name for move in found.moves if move.new != move.old)
 
 
 def _errors(found: Round) -> tuple[float, float, float]:

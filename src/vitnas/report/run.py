@@ -196,7 +196,8 @@ def _evolution(rounds: Sequence[Round]) -> Iterator[Section]:
         rows,
         "Errors in percent on the search split, with inherited weights: of all subnets drawn under "
         "the budget (expected), of the best of them, and the mean of the two. Each round has its "
-        "own supernet. What the last round moved was not tried.",
+        "own supernet, which starts from the weights of the one before, so a part of what gets "
+        "better may be longer training. What the last round moved was not tried.",
     )
     caption = (
         "The spaces of all rounds, one panel a gene (and stage): the values, coloured by the E-T "
