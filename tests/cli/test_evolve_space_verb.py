@@ -159,11 +159,26 @@ def test_wrong_words_are_refused_in_one_line_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "name", "where"),
+    [
+        (("--later-epochs", "1", "--seed", "1"), "seed", ""),
+        (("--later-epochs", "2"), "recipe", " (later_epochs)"),
+        (("--later-epochs", "1", "--set", "epochs=3"), "recipe", " (epochs)"),
+    ],
+)
 def test_another_evolution_in_the_folder_is_refused(
-    evolved: Path, s3_recipe: Path, command: Command
+    changed: tuple[str, ...],
+    name: str,
+    where: str,
+    evolved: Path,
+    s3_recipe: Path,
+    command: Command,
 ) -> None:
-    words = (*WORDS, "--later-epochs", "1", *EPOCHS, "--seed", "1")
-    assert refusal(command("evolve-space", s3_recipe, evolved, *words)) == (
-        f"{evolved / 'space-evolution'} holds a space evolution with another seed: repeat it with "
-        "the same seed to resume, or use another folder"
+    before = files_in(evolved)
+    result = command("evolve-space", s3_recipe, evolved, *WORDS, *EPOCHS, *changed)
+    assert refusal(result) == (
+        f"{evolved / 'space-evolution'} holds a space evolution with another {name}{where}: repeat "
+        f"it with the same {name} to resume, or use another folder"
     )
+    assert files_in(evolved) == before

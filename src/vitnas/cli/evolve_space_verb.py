@@ -143,6 +143,7 @@ def evolve_space(
             subnets=subnets,
             options=constants,
             seed=seed,
+            recipe=_identity(settings, later_epochs),
             check=partial(_check, costs),
             on_trial=shown.trial,
             on_round=shown.round,
@@ -179,6 +180,15 @@ def _read_options(given: Sequence[str]) -> Options:
         where = ".".join(map(str, fault["loc"]))
         what = f"option {where} is {fault['input']!r}: " if where else ""
         raise InputError(f"{what}{fault['msg'].removeprefix('Value error, ')}") from error
+
+
+def _identity(settings: TrainRecipe, later_epochs: int | None) -> dict[str, Any]:
+    """Return what of the recipes must stay the same while an evolution lasts."""
+    from vitnas.train.checkpoint import FREE
+
+    kept = {name: value for name, value in settings.to_dict().items() if name not in FREE}
+    del kept["space"]  # known as the start space, whatever it is called
+    return {**kept, "later_epochs": later_epochs}
 
 
 def _costs(settings: TrainRecipe, data: Data) -> Costs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def evolve_space(
     subnets: int = 1000,
     options: Options | None = None,
     seed: int = 0,
+    recipe: Mapping[str, Any] | None = None,
     check: Check | None = None,
     together: int = 16,
     on_trial: Callable[[Record], None] | None = None,
@@ -67,7 +68,8 @@ def evolve_space(
 
     `folder` gets `settings.json`, `round-K.json` and, in `round-K`, the ledger of the evaluations.
     The same call resumes: recorded rounds are read, recorded evaluations are not repeated, and
-    `train` is called again for the round that is not finished. More `rounds` continue.
+    `train` is called again for the round that is not finished. More `rounds` continue. `recipe`,
+    JSON-able, is how `train` trains: with another one a folder is refused.
 
     Raises:
         InputError: no maximum among the limits, limits that the space can't meet, options that
@@ -83,6 +85,7 @@ def evolve_space(
         "subnets": subnets,
         "options": dataclasses.asdict(chosen),
         "seed": seed,
+        "recipe": dict(recipe or {}),
     }
     _keep_settings(folder, settings)
     done: list[Round] = []
@@ -219,11 +222,19 @@ def _keep_settings(folder: Path, settings: dict[str, Any]) -> None:
     stored = files.read_json(path)
     stored = stored if isinstance(stored, dict) else {}
     for name, value in plain.items():
-        if stored.get(name) != value:
+        old = stored.get(name)
+        if old != value:
             raise InputError(
-                f"{folder} holds a space evolution with another {name}: repeat it with the same "
-                f"{name} to resume, or use another folder"
+                f"{folder} holds a space evolution with another {name}{_where(old, value)}: repeat "
+                f"it with the same {name} to resume, or use another folder"
             )
+
+
+def _where(old: Any, new: Any) -> str:
+    """Name the fields in which two records differ, if they are of options."""
+    if not isinstance(old, dict) or not isinstance(new, dict) or "choices" in new:
+        return ""
+    return f" ({', '.join(name for name in new if old.get(name) != new[name])})"
 
 
 def _read(folder: Path, number: int, space: Space) -> Round | None:

@@ -20,7 +20,7 @@ from vitnas.errors import InputError
 _log = logging.getLogger(__name__)
 _FORMAT = "vitnas training checkpoint 1"
 _KEPT = 2
-_FREE = {
+FREE = {
     "root",
     "workers",
     "cache_gb",
@@ -83,7 +83,7 @@ def check_identity(folder: Path, found: Mapping[str, Any], expected: Mapping[str
         InputError: it doesn't; the message names every setting that differs.
     """
     before, now = (dict(_flat(identity)) for identity in (found, expected))
-    names = [n for n in {**before, **now} if before.get(n) != now.get(n) and n not in _FREE]
+    names = [n for n in {**before, **now} if before.get(n) != now.get(n) and n not in FREE]
     settings = [n for n in names if not n.startswith("parameters")]
     names = settings or names  # the sizes of parameters only repeat what the settings say
     if not names:
