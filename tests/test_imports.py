@@ -33,6 +33,7 @@ TORCH_FREE = [
     "vitnas.search.ledger",
     "vitnas.search.limits",
     "vitnas.search.searcher",
+    "vitnas.search.space_evolution",
     "vitnas.search.study",
     "vitnas.sharing",
     "vitnas.space",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from tyro.conf import UseAppendAction, arg
 
-from vitnas.cli.log import say, table
+from vitnas.cli.log import say
+from vitnas.cli.rounds import RoundProgress, show
 from vitnas.cli.search_verb import read_limits
 from vitnas.cli.training import (
     new_supernet,
@@ -31,9 +32,7 @@ from vitnas.cli.usage import (
 from vitnas.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from vitnas.cli.progress import SearchProgress
     from vitnas.data.sources import Data
-    from vitnas.search.ledger import Record
     from vitnas.search.limits import Costs
     from vitnas.search.space_evolution import Trained
     from vitnas.search.space_evolution_round import Options, Round
@@ -132,7 +131,7 @@ def evolve_space(
         folder = _train(run, number, current, own, opened, device)
         return _trained(run, folder, own, opened, images, seed, batch_size, target)
 
-    with _Progress(subnets) as shown:
+    with RoundProgress(subnets) as shown:
         done = run_evolution(
             start,
             train,
@@ -150,7 +149,7 @@ def evolve_space(
         )
     final = done[-1]
     files.write(run / layout.SPACE, _yaml(final.space))
-    _show(done)
+    show(done)
     say(f"final space written to {run / 'space.yaml'}")
     say(f"search it: vitnas search {run / 'rounds' / str(final.number)}")
     return done
@@ -274,87 +273,9 @@ def _trained(
     )
 
 
-class _Progress:
-    """A progress bar for the evaluations of a round, and a line for each round's end."""
-
-    def __init__(self, subnets: int) -> None:
-        self._subnets = subnets
-        self._bar: SearchProgress | None = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__()
-            self._bar = None
-
-    def trial(self, record: Record) -> None:
-        from vitnas.cli.progress import SearchProgress
-
-        if self._bar is None:
-            self._bar = SearchProgress(self._subnets)
-        self._bar(record)
-
-    def round(self, found: Round) -> None:
-        self.__exit__()
-        quality = found.quality
-        logger.info(
-            "round %d: E-T error %.2f %% of %d subnets; moves: %s",
-            found.number,
-            quality.error,
-            quality.subnets,
-            _moved(found) or "none",
-        )
-
-
 def _yaml(space: Space) -> str:
     import yaml
 
     from vitnas.spaces import as_mapping
 
     return yaml.safe_dump(as_mapping(space), sort_keys=False, default_flow_style=None)
-
-
-def _show(done: Sequence[Round]) -> None:
-    """Print the E-T error of every round, and where each dimension has gone."""
-    rows = [
-        [
-            str(found.number),
-            *(f"{value:.2f}" for value in _errors(found)),
-            str(found.quality.subnets),
-            f"{found.space.size():.3g}",
-        ]
-        for found in done
-    ]
-    columns = ["round", "E-T error", "expected", "top tier", "subnets", "space"]
-    table("Errors of the spaces in percent, on the search split", columns, rows)
-    say("")
-    first, last = (_lists(found) for found in (done[0], done[-1]))
-    lines = [
-        [name, _text(first.get(name, ())), _text(values) if values != first.get(name) else "same"]
-        for name, values in last.items()
-        if len(values) > 1 or len(first.get(name, ())) > 1
-    ]
-    table("Values", ["gene", "start", "end"], lines, left=3)
-    final = done[-1]
-    if final.refused:
-        say(f"the last moves were refused: {final.refused}")
-    if final.next != final.space:
-        say(f"still moving: {_moved(final)}; the same command with more --rounds goes on")
-
-
-def _moved(found: Round) -> str:
-    return ", ".join(move.dimension.name for move in found.moves if move.new != move.old)
-
-
-def _errors(found: Round) -> tuple[float, float, float]:
-    return found.quality.error, found.quality.expected, found.quality.top_tier
-
-
-def _lists(found: Round) -> Mapping[str, tuple[Any, ...]]:
-    return {move.dimension.name: move.old for move in found.moves}
-
-
-def _text(values: tuple[Any, ...]) -> str:
-    return ", ".join(map(str, values))
