@@ -175,7 +175,7 @@ def _train(net: Supernet, space: Space, split: EvalSet) -> None:
         for images, labels in split.batches(54):
             loss = F.cross_entropy(net(images, space.sample(rng)), labels)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
 

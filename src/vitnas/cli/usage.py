@@ -98,7 +98,7 @@ def _caller(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
         return partial(verb, *args, **kwargs)
 
     signature = inspect.signature(verb)
-    caller.__signature__ = signature.replace(return_annotation=signature.empty)  # type: ignore[attr-defined]
+    vars(caller)["__signature__"] = signature.replace(return_annotation=signature.empty)
     caller.__annotations__ = {n: t for n, t in verb.__annotations__.items() if n != "return"}
     hints = get_type_hints(caller, verb.__globals__, include_extras=True)
     for name, parameter in signature.parameters.items():

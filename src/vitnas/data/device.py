@@ -54,7 +54,7 @@ def upload(values: NDArray[Any], device: torch.device) -> Tensor:
 def _ahead(
     batches: Iterable[Loaded], device: torch.device, moved: Callable[[Loaded], Batch]
 ) -> Iterator[Batch]:
-    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream(device)
     held: tuple[Batch, Any] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):

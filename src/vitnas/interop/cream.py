@@ -328,8 +328,8 @@ def _check_keys(
 
 
 def _deinterleave(weight: Tensor) -> Tensor:
-    return weight.unflatten(0, (-1, 3)).transpose(0, 1).flatten(0, 1)  # type: ignore[no-untyped-call, no-any-return]
+    return weight.unflatten(0, (-1, 3)).transpose(0, 1).flatten(0, 1)  # type: ignore[no-any-return]
 
 
 def _interleave(weight: Tensor) -> Tensor:
-    return weight.unflatten(0, (3, -1)).transpose(0, 1).flatten(0, 1)  # type: ignore[no-untyped-call, no-any-return]
+    return weight.unflatten(0, (3, -1)).transpose(0, 1).flatten(0, 1)  # type: ignore[no-any-return]

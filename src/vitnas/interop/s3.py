@@ -139,7 +139,7 @@ def foreign(arch: Arch) -> dict[str, Any]:
     extra = [name for name in arch if name not in GENES]
     if extra:
         raise InputError(f"the official S3 has no gene {', '.join(extra)} in its networks")
-    lists = {name: [list(row) for row in arch[name]] for name in _LISTS}  # type: ignore[arg-type, union-attr]
+    lists = {name: [list(row) for row in getattr(arch, name)] for name in _LISTS}
     return {"embed_dim": list(arch.embed_dim), "depths": list(arch.depth), **lists}
 
 

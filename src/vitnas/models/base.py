@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Attention: TypeAlias = Literal["explicit", "factorised"]
 
 
+@dataclass(frozen=True)
 class _Key:
     """A frozen dataclass that is the key of caches: its hash is computed once.
 
@@ -29,15 +30,15 @@ class _Key:
     """
 
     def __init_subclass__(cls) -> None:
-        cls.__hash__ = _Key.__hash__  # type: ignore[method-assign]  # else dataclass makes one
+        # `dataclass` gives a frozen class a hash of its fields, unless the class itself has one.
+        cls.__hash__ = _Key.__hash__  # type: ignore[method-assign]
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
-        return hash(tuple(getattr(self, field.name) for field in fields))
+        return hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_hash"}

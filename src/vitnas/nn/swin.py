@@ -23,7 +23,7 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 
 
-class MaskedWindowAttention(WindowAttention):  # type: ignore[misc]  # timm has no types
+class MaskedWindowAttention(WindowAttention):
     """timm's window attention, whose mask follows the images' dtype: it holds 0 and -100 only."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -70,7 +70,7 @@ def block(
     return made
 
 
-class S3Transformer(SwinTransformer):  # type: ignore[misc]
+class S3Transformer(SwinTransformer):
     """timm's Swin with a width for each stage, and heads, MLP, window and shift for each block.
 
     timm's own class doubles the width from stage to stage and repeats one block inside of each.

@@ -108,8 +108,7 @@ class RelativePositionAttention(nn.Module):
         cached = CACHED * torch.get_num_threads()
         images = max(1, cached // (self.num_heads * qkv.shape[1] ** 2))
         given = *self._tables(qkv.dtype), self.place.to(qkv.dtype), self.grid, self.scale
-        parts: Any = qkv.split(images)  # type: ignore[no-untyped-call]
-        parts = [_Explicit.apply(part, *given) for part in parts]
+        parts = [_Explicit.apply(part, *given) for part in qkv.split(images)]
         out: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         return out
 
@@ -346,7 +345,7 @@ def block(
     return made
 
 
-class _Mlp(Mlp):  # type: ignore[misc]
+class _Mlp(Mlp):
     """timm's MLP, which in training keeps no result of GELU but computes it again: less memory."""
 
     def forward(self, x: Tensor) -> Tensor:
