@@ -13,8 +13,9 @@ from tyro.conf import UseAppendAction, arg
 
 from vitnas.cli.log import say
 from vitnas.cli.rounds import RoundProgress, show
-from vitnas.cli.search_verb import read_limits
+from vitnas.cli.searching import costs_of, load_supernet, read_limits, search_split
 from vitnas.cli.training import (
+    model_options,
     new_supernet,
     open_training_data,
     read_settings,
@@ -34,7 +35,6 @@ from vitnas.errors import InputError, unknown
 if TYPE_CHECKING:
     from vitnas.data.sources import Data
     from vitnas.search.limits import Costs
-    from vitnas.search.space_evolution import Trained
     from vitnas.search.space_evolution_round import Options, Round
     from vitnas.space import Space
     from vitnas.train.recipe import TrainRecipe
@@ -118,18 +118,25 @@ def evolve_space(
 
     from vitnas import files
     from vitnas import run as layout
+    from vitnas.candidates import evaluation
+    from vitnas.search.space_evolution import Trained
     from vitnas.search.space_evolution import evolve_space as run_evolution
     from vitnas.train.devices import resolve_device
+    from vitnas.train.prepare import recipe_input
 
     target = str(resolve_device(device))
-    costs = _costs(settings, opened)
+    input, sizes = recipe_input(settings, opened), model_options(settings, opened)
+    costs = costs_of({name: value for name, value in sizes.items() if name != "sharing"})
 
     def train(current: Space, number: int) -> Trained:
         own = dataclasses.replace(settings, space=as_mapping(current))
         if number and later_epochs is not None:
             own = dataclasses.replace(own, epochs=later_epochs)
-        folder = _train(run, number, current, own, opened, device)
-        return _trained(run, folder, own, opened, images, seed, batch_size, target)
+        supernet = _train(run, number, current, own, opened, device)
+        split, told = search_split(run, supernet, opened, input, images, seed)
+        net, _ = load_supernet(supernet)
+        evaluate = evaluation(net, split.to(target), batch_size=batch_size, device=target)
+        return Trained(evaluate, told)
 
     with RoundProgress(subnets) as shown:
         done = run_evolution(
@@ -150,8 +157,8 @@ def evolve_space(
     final = done[-1]
     files.write(run / layout.SPACE, _yaml(final.space))
     show(done)
-    say(f"final space written to {run / 'space.yaml'}")
-    say(f"search it: vitnas search {run / 'rounds' / str(final.number)}")
+    say(f"final space written to {run / layout.SPACE}")
+    say(f"search it: vitnas search {run / layout.ROUNDS / str(final.number)}")
     return done
 
 
@@ -190,17 +197,6 @@ def _identity(settings: TrainRecipe, later_epochs: int | None) -> dict[str, Any]
     return {**kept, "later_epochs": later_epochs}
 
 
-def _costs(settings: TrainRecipe, data: Data) -> Costs:
-    from vitnas.cost import macs, params
-    from vitnas.train.prepare import recipe_input
-
-    input = recipe_input(settings, data)
-    config = {name: value for name, value in settings.model.items() if name != "sharing"}
-    config |= {"num_classes": len(data.classes), "img_size": input.img_size}
-    config |= {"in_chans": input.channels}
-    return {"params": partial(params, **config), "macs": partial(macs, **config)}
-
-
 def _check(costs: Costs, space: Space) -> None:
     """Refuse a space that the family can't have, or not on these images."""
     from vitnas.spaces import as_mapping, read
@@ -214,19 +210,17 @@ def _check(costs: Costs, space: Space) -> None:
 def _train(
     run: Path, number: int, space: Space, settings: TrainRecipe, data: Data, device: str
 ) -> Path:
-    """Train a round's supernet, from the weights of the round before; return its folder."""
+    """Train a round's supernet, from the weights of the round before; return its model folder."""
     from vitnas import run as layout
-    from vitnas.folder import load
-    from vitnas.supernet import Supernet
     from vitnas.train.reading import dump_recipe
     from vitnas.warm_start import warm_start
 
     folder = run / layout.ROUNDS / str(number)
-    layout.check_output(folder, folder / layout.SUPERNET)
+    target = folder / layout.SUPERNET
+    layout.check_output(folder, target)
     net = new_supernet(space, settings, data)
     if number:
-        before = load(run / layout.ROUNDS / str(number - 1) / layout.SUPERNET)
-        assert isinstance(before, Supernet)
+        before, _ = load_supernet(folder.with_name(str(number - 1)) / layout.SUPERNET)
         share = warm_start(net, before)
         logger.info("round %d starts from %.0f %% inherited weights", number, 100 * share)
     train_and_save(
@@ -235,42 +229,12 @@ def _train(
         data,
         device=device,
         folder=folder,
-        target=folder / layout.SUPERNET,
+        target=target,
         what=f"supernet of round {number}",
         provenance={"space_evolution": number},
         beside={folder / layout.CONFIG: dump_recipe(settings)},
     )
-    return folder
-
-
-def _trained(
-    run: Path,
-    folder: Path,
-    settings: TrainRecipe,
-    data: Data,
-    images: int | None,
-    seed: int,
-    batch_size: int,
-    device: str,
-) -> Trained:
-    from vitnas import run as layout
-    from vitnas.candidates import evaluation
-    from vitnas.data.cache import eval_cache
-    from vitnas.folder import load
-    from vitnas.search.space_evolution import Trained
-    from vitnas.supernet import Supernet
-    from vitnas.train.prepare import recipe_input
-
-    net = load(folder / layout.SUPERNET)
-    assert isinstance(net, Supernet)
-    split = eval_cache(data.search, recipe_input(settings, data), folder=run / "cache")
-    if images is not None:
-        split = split.subset(images, seed)
-    told = f"search split of {data.name}, {len(split)} images, weights "
-    return Trained(
-        evaluation(net, split.to(device), batch_size=batch_size, device=device),
-        told + layout.fingerprint(folder / layout.SUPERNET),
-    )
+    return target
 
 
 def _yaml(space: Space) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vitnas.cli.log import say, table
+from vitnas.cli.searching import costs_of, load_supernet, read_limits, search_split
 from vitnas.cli.usage import (
     MaybeName,
     MaybeNumber,
@@ -24,7 +25,6 @@ from vitnas.errors import InputError
 if TYPE_CHECKING:
     from vitnas.data.cache import EvalSet
     from vitnas.search.ledger import Record
-    from vitnas.search.limits import Costs, Limit
     from vitnas.search.racing import Evaluate
     from vitnas.space import Space
     from vitnas.supernet import Supernet
@@ -84,13 +84,20 @@ def search(
     source = layout.supernet_folder(run)
 
     from vitnas.cli.progress import SearchProgress
+    from vitnas.folder import read_config
+    from vitnas.search.limits import check_possible
     from vitnas.search.study import search as run_search
     from vitnas.train.devices import resolve_device
 
     target = str(resolve_device(device))
-    net, space = _load(source)
-    costs = _costs(net, limits)
-    split, told = _search_split(run, source, data, root, images, seed)
+    net, space = load_supernet(source)
+    costs = costs_of(net.config.to_dict())
+    check_possible(space, limits, costs)  # before images are decoded
+    record = read_config(source)
+    opened = layout.open_model_data(record, data, root)
+    layout.check_classes(record, opened)
+    input = layout.model_input(record, opened)
+    split, told = search_split(run, source, opened, input, images, seed)
     racing_seed = seed if racing == "on" else None
     evaluate = _evaluation(run, net, split, batch_size, target, racing_seed)
     with SearchProgress(trials) as shown:
@@ -111,49 +118,6 @@ def search(
     title = f"{name or strategy}: {len(records)} subnets, top-1 on {len(split)} search images"
     _show(records, space, title)
     return records
-
-
-def _load(source: Path) -> tuple[Supernet, Space]:
-    from vitnas.folder import load
-    from vitnas.supernet import Supernet
-
-    net = load(source)
-    if not isinstance(net, Supernet) or net.space is None:
-        raise InputError(
-            f"{source} is no supernet with a search space; `vitnas convert --space` gives one to a "
-            "foreign supernet"
-        )
-    return net, net.space
-
-
-def _costs(net: Supernet, limits: tuple[Limit, ...]) -> Costs:
-    """Return the costs to record; images are decoded only after the limits are known to be met."""
-    from vitnas.cost import macs, params
-    from vitnas.search.limits import check_possible
-
-    assert net.space is not None
-    config = net.config.to_dict()
-    costs = {"params": partial(params, **config), "macs": partial(macs, **config)}
-    check_possible(net.space, limits, costs)
-    return costs
-
-
-def _search_split(
-    run: Path, source: Path, data: str | None, root: str | None, images: int | None, seed: int
-) -> tuple[EvalSet, str]:
-    """Return the decoded search split, and a line that says what scores on it belong to."""
-    from vitnas import run as layout
-    from vitnas.data.cache import eval_cache
-    from vitnas.folder import read_config
-
-    record = read_config(source)
-    opened = layout.open_model_data(record, data, root)
-    layout.check_classes(record, opened)
-    split = eval_cache(opened.search, layout.model_input(record, opened), folder=run / "cache")
-    if images is not None:
-        split = split.subset(images, seed)
-    weights = layout.fingerprint(source)
-    return split, f"search split of {opened.name}, {len(split)} images, weights {weights}"
 
 
 def _best_batch_size(run: Path, net: Supernet, split: EvalSet, device: str) -> int:
@@ -208,27 +172,6 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     """Return the complete trials, best first."""
     complete = (record for record in records if record.state == "complete")
     return sorted(complete, key=lambda r: (-r.score, r.metrics.get("loss", 0.0), r.index))
-
-
-def read_limits(
-    max_params: str | None, min_params: str | None, max_macs: str | None, min_macs: str | None
-) -> tuple[Limit, ...]:
-    """Return the limits that the flags of a command give.
-
-    Raises:
-        InputError: a flag is no quantity, or they contradict each other.
-    """
-    from vitnas.search.limits import Limit, parse_quantity
-
-    def read(text: str | None) -> float | None:
-        return None if text is None else parse_quantity(text)
-
-    given = {"params": (min_params, max_params), "macs": (min_macs, max_macs)}
-    return tuple(
-        Limit(metric, read(low), read(high))
-        for metric, (low, high) in given.items()
-        if low is not None or high is not None
-    )
 
 
 def _show(records: list[Record], space: Space, title: str) -> None:

@@ -107,23 +107,24 @@ def open_training_data(recipe: str, settings: TrainRecipe) -> Data:
     )
 
 
+def model_options(settings: TrainRecipe, data: Data) -> dict[str, Any]:
+    """Return the options of a supernet that the data and the recipe's model say."""
+    from vitnas.train.prepare import recipe_input
+
+    input = recipe_input(settings, data)
+    fixed = {"num_classes": len(data.classes), "img_size": input.img_size}
+    return {**fixed, "in_chans": input.channels, **settings.model}
+
+
 def new_supernet(space: Space, settings: TrainRecipe, data: Data) -> Supernet:
     """Return a fresh supernet of a space, as the recipe wants it for the data."""
     import torch
 
     from vitnas.supernet import Supernet
-    from vitnas.train.prepare import recipe_input
 
-    input = recipe_input(settings, data)
     torch.manual_seed(settings.seed)
-    return Supernet(
-        space,
-        len(data.classes),
-        input.img_size,
-        in_chans=input.channels,
-        drop_path_rate=settings.drop_path,
-        **settings.model,
-    )
+    options = model_options(settings, data)
+    return Supernet(space, drop_path_rate=settings.drop_path, **options)
 
 
 _FIXED = {
