@@ -16,7 +16,7 @@ from vitnas.arch import Arch
 from vitnas.axes import stage_axis
 from vitnas.errors import InputError
 from vitnas.models.base import Attention, Config, Family, Kind, Unit, check_genes
-from vitnas.models.vit import hidden_dim
+from vitnas.models.vit import BLOCK, head, hidden_dim
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -188,17 +188,8 @@ def layouts(config: S3Config, role: str, legacy: bool) -> dict[str, str]:
     if what == "merge":
         four = f"(4 {axis(stage - 1)})"
         return {"norm.weight": four, "norm.bias": four, "reduction.weight": f"{embed} {four}"}
-    found = {f"norm{i}.{part}": embed for i in (1, 2) for part in ("weight", "bias")}
-    found |= {
-        TABLE: "(row_distances col_distances) heads",
-        "attn.qkv.weight": f"(qkv heads head_dim) {embed}",
-        "attn.proj.weight": f"{embed} (heads head_dim)",
-        "attn.proj.bias": embed,
-        "mlp.fc1.weight": f"hidden {embed}",
-        "mlp.fc1.bias": "hidden",
-        "mlp.fc2.weight": f"{embed} hidden",
-        "mlp.fc2.bias": embed,
-    }
+    found = {name: layout.replace("embed", embed) for name, layout in BLOCK.items()}
+    found[TABLE] = "(row_distances col_distances) heads"
     if config.qkv_bias:
         found["attn.qkv.bias"] = "(qkv heads head_dim)"
     return found
@@ -293,12 +284,6 @@ def stem(root: Any, images: Tensor) -> Tensor:
     """Return the tokens (B, H, W, embed) of images (B, C, height, width)."""
     tokens: Tensor = root.patch_embed(images)
     return tokens
-
-
-def head(root: Any, tokens: Tensor) -> Tensor:
-    """Return the logits (B, classes) of the last block's tokens."""
-    logits: Tensor = root.forward_head(root.norm(tokens))
-    return logits
 
 
 def resize(

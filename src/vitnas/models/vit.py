@@ -21,7 +21,7 @@ GENES = {"depth": "net", "mlp_ratio": "block", "num_heads": "block", "embed_dim"
 OPTIONAL = ("patch_size", "head_dim")
 
 _AFFINE = ("weight", "bias")
-_BLOCK = {
+BLOCK = {
     "norm1.weight": "embed",
     "norm1.bias": "embed",
     "attn.qkv.weight": "(qkv heads head_dim) embed",
@@ -90,7 +90,7 @@ class ViTConfig(Config):
 
     def block_layouts(self, legacy: bool) -> dict[str, str]:
         """Return the layouts of attention, MLP and norms of a block."""
-        found = dict(_BLOCK)
+        found = dict(BLOCK)
         if self.qkv_bias:
             found["attn.qkv.bias"] = "(qkv heads head_dim)"
         if self.qk_norm:
