@@ -45,6 +45,31 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return _state(found, path)
 
 
+def misfits(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return which names are missing, which are unexpected, and what has a wrong shape."""
+    missing = [name for name in expected if name not in given]
+    extra = [name for name in given if name not in expected]
+    wrong = [
+        f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+        for name, tensor in given.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+    return missing, extra, wrong
+
+
+def refuse(original: str, faults: Mapping[str, list[str]]) -> None:
+    """Refuse weights that don't fit a config of the original.
+
+    Raises:
+        InputError: there is a fault.
+    """
+    said = [f"{what}: {', '.join(sorted(names))}" for what, names in faults.items() if names]
+    if said:
+        raise InputError(f"not the official {original} of this config; {'; '.join(said)}")
+
+
 def _damaged(path: Path) -> str:
     return f"{path} is damaged, or no checkpoint of torch or safetensors"
 

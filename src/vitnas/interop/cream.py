@@ -61,6 +61,7 @@ _NAMES = {
     ".rel_pos_embed_v.embeddings_table_v": ".rel_v_rows",
     ".rel_pos_embed_v.embeddings_table_h": ".rel_v_cols",
 }
+_THEIRS = {ours: theirs for theirs, ours in _NAMES.items()}
 HEAD_DIM = 64
 
 
@@ -79,15 +80,15 @@ def load(
     Raises:
         InputError: an unknown or unsupported argument, or weights that don't fit it.
     """
+    from vitnas.interop.checkpoint import misfits, refuse
     from vitnas.supernet import Supernet
 
     given = _read_config(config)
     net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
-    expected = net.state_dict()
-    ours = {}
-    for name, tensor in state_dict.items():
-        ours[_rename(name, _NAMES)] = tensor
-    _check_keys(ours, expected, state_dict)
+    theirs = {_rename(name, _THEIRS): tensor for name, tensor in net.state_dict().items()}
+    missing, extra, wrong = misfits(state_dict, theirs)
+    refuse("AutoFormer", {"missing": missing, "unexpected": extra, "wrong shape": wrong})
+    ours = {_rename(name, _NAMES): tensor for name, tensor in state_dict.items()}
     if given["change_qkv"]:
         for i in range(given["depth"]):
             name = f"blocks.{i}.attn.qkv.weight"
@@ -148,12 +149,11 @@ def dump(net: nn.Module) -> dict[str, Tensor]:
         raise InputError("the official format holds AutoFormer supernets only")
     _check_official(net)
     interleaved = net.config.fixed_attn_dim is None
-    inverse = {ours: theirs for theirs, ours in _NAMES.items()}
     foreign = {}
     for name, tensor in net.state_dict().items():
         if interleaved and name.endswith("attn.qkv.weight"):
             tensor = _interleave(tensor)
-        foreign[_rename(name, inverse)] = tensor.detach().clone()
+        foreign[_rename(name, _THEIRS)] = tensor.detach().clone()
     return foreign
 
 
@@ -305,26 +305,6 @@ def _rename(name: str, table: Mapping[str, str]) -> str:
     for old, new in table.items():
         name = name.replace(old, new)
     return name
-
-
-def _check_keys(
-    ours: Mapping[str, Tensor], expected: Mapping[str, Tensor], given: Mapping[str, Tensor]
-) -> None:
-    back = {ours: theirs for theirs, ours in _NAMES.items()}
-    missing = [_rename(name, back) for name in expected.keys() - ours.keys()]
-    extra = [name for name in given if _rename(name, _NAMES) not in expected]
-    wrong = [
-        f"{_rename(name, back)} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-        for name, tensor in ours.items()
-        if name in expected and tensor.shape != expected[name].shape
-    ]
-    faults = [
-        f"{what}: {', '.join(sorted(names))}"
-        for what, names in (("missing", missing), ("unexpected", extra), ("wrong shape", wrong))
-        if names
-    ]
-    if faults:
-        raise InputError(f"not the official AutoFormer of this config; {'; '.join(faults)}")
 
 
 def _deinterleave(weight: Tensor) -> Tensor:

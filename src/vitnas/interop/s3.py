@@ -228,14 +228,11 @@ def _official(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _check_state(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    missing = [name for name in expected if name not in given and not _BUFFER.search(name)]
-    extra = [name for name in given if name not in expected]
-    wrong = [
-        f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-        for name, tensor in given.items()
-        if name in expected and tensor.shape != expected[name].shape
-    ]
+def _check_state(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -> None:
+    from vitnas.interop.checkpoint import misfits, refuse
+
+    expected = {n: t for n, t in official.items() if n in given or not _BUFFER.search(n)}
+    missing, extra, wrong = misfits(given, expected)
     wrong = wrong or [
         f"{name} holds other values than its window has"
         for name, tensor in given.items()
@@ -243,10 +240,4 @@ def _check_state(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
         and name in expected
         and not bool((tensor == expected[name].to(tensor.device)).all())
     ]
-    faults = [
-        f"{what}: {', '.join(names)}"
-        for what, names in (("missing", missing), ("unexpected", extra), ("wrong", wrong))
-        if names
-    ]
-    if faults:
-        raise InputError(f"not the official S3 of this config; {'; '.join(faults)}")
+    refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong})
