@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import vitnas
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.search.space_evolution_decision import decide, e_t
+from vitnas.search.space_evolution_decision import decide, e_t, shifted
 from vitnas.search.space_evolution_dimensions import (
     Dimension,
     dimensions,
@@ -244,6 +244,19 @@ def test_values_of_zero_and_less_are_dropped_and_one_list_never_empties() -> Non
         decide(found.next, drawn(found.next, 99, noisy(1, 0)), options=Options()), "depth", 0
     )
     assert single.why == "one value has no slope: stays"
+
+
+def test_values_are_shifted_by_the_rules_of_a_round() -> None:
+    options = Options(maximum={"embed_dim": 96})
+    width = Dimension("embed_dim", 1)
+    assert shifted(STAGED, width, -1, options) == ((32, 64, 96), ())
+    up = ((96,), ((128, "above the maximum 96"), (160, "above the maximum 96")))
+    assert shifted(STAGED, width, 1, options) == up
+    assert shifted(STAGED, Dimension("mlp_ratio", 0), -8, options)[0] == ()
+    patch = Dimension("patch_size")
+    assert shifted(STAGED, patch, 1, Options(steps={"patch_size": 2})) == ((6,), ())
+    with pytest.raises(InputError, match="patch_size has one value; give it a step to move it"):
+        shifted(STAGED, patch, 1, options)
 
 
 def test_what_the_family_cant_have_is_dropped_with_its_reason() -> None:

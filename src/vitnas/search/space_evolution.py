@@ -77,7 +77,7 @@ def evolve_space(
     """
     window, chosen = tuple(sorted(limits, key=str)), options or Options()
     check_settings(space, window, rounds, subnets, chosen)
-    _check_possible(space, window, costs, check)
+    check_space(space, window, costs, check)
     folder = Path(folder)
     settings = {
         "space": space.to_dict(),
@@ -152,9 +152,14 @@ def check_settings(
     check_options(space, options)
 
 
-def _check_possible(
-    space: Space, limits: Iterable[Limit], costs: Costs, check: Check | None
+def check_space(
+    space: Space, limits: Iterable[Limit], costs: Costs, check: Check | None = None
 ) -> None:
+    """Check that a space has subnets to evaluate.
+
+    Raises:
+        InputError: `check` refuses it, or no subnet with equal blocks meets the limits.
+    """
     if check is not None:
         check(space)
     check_possible(tied(space), limits, _of_tied(space, costs))
@@ -206,7 +211,7 @@ def _settle(found: Round, limits: Sequence[Limit], costs: Costs, check: Check | 
     if found.next == found.space:
         return found
     try:
-        _check_possible(found.next, limits, costs, check)
+        check_space(found.next, limits, costs, check)
     except InputError as error:
         logger.warning("round %d: the space stays as it is: %s", found.number, error)
         return dataclasses.replace(found, next=found.space, refused=str(error))

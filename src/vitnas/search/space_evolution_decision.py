@@ -101,6 +101,31 @@ def check_options(space: Space, options: Options) -> None:
             raise InputError(f"the step of {dimension.name} is {step}; its values are whole")
 
 
+def shifted(
+    space: Space, dimension: Dimension, shift: int, options: Options, check: Check | None = None
+) -> tuple[tuple[Scalar, ...], tuple[tuple[Scalar, str], ...]]:
+    """Return a dimension's values moved by so many steps, up if positive, and those dropped, why.
+
+    A value for which `check` raises InputError is dropped.
+
+    Raises:
+        InputError: the dimension has one value and no step is given.
+    """
+    old = values_of(space, dimension)
+    step = _step(dimension, old, options)
+    if step is None:
+        raise InputError(f"{dimension.name} has one value; give it a step to move it")
+    kept, dropped = [], []
+    for value in old:
+        new = _added(value, shift * step)
+        fault = _fault(space, dimension, new, options, check)
+        if fault:
+            dropped.append((new, fault))
+        else:
+            kept.append(new)
+    return tuple(kept), tuple(dropped)
+
+
 _Found: TypeAlias = dict[Scalar, Errors]
 """Value → the errors of the subnets that take it, in the order of the draw."""
 
@@ -208,19 +233,11 @@ def _shift(slope: float, noise: float, options: Options) -> tuple[int, str]:
 
 def _shifted(space: Space, move: Move, options: Options, check: Check | None) -> Move:
     """Return the move with its new values: those shifted ones that can be."""
-    assert move.step is not None
-    kept, dropped = [], []
-    for value in move.old:
-        new = _added(value, move.shift * move.step)
-        fault = _fault(space, move, new, options, check)
-        if fault:
-            dropped.append((new, fault))
-        else:
-            kept.append(new)
+    kept, dropped = shifted(space, move.dimension, move.shift, options, check)
     if kept:
-        return dataclasses.replace(move, new=tuple(kept), dropped=tuple(dropped))
+        return dataclasses.replace(move, new=kept, dropped=dropped)
     why = f"{move.why}; but no value would be left, so it stays"
-    return dataclasses.replace(move, shift=0, why=why, dropped=tuple(dropped))
+    return dataclasses.replace(move, shift=0, why=why, dropped=dropped)
 
 
 def _added(value: Any, amount: float) -> Scalar:
@@ -230,10 +247,9 @@ def _added(value: Any, amount: float) -> Scalar:
 
 
 def _fault(
-    space: Space, move: Move, value: Any, options: Options, check: Check | None
+    space: Space, dimension: Dimension, value: Any, options: Options, check: Check | None
 ) -> str | None:
     """Return why a value can't be, None if it can."""
-    dimension = move.dimension
     low, high = options.of("minimum", dimension), options.of("maximum", dimension)
     multiple = options.of("multiple_of", dimension)
     if value <= 0:
@@ -244,7 +260,7 @@ def _fault(
         return f"above the maximum {high:g}"
     if multiple is not None and not math.isclose(value / multiple, round(value / multiple)):
         return f"no multiple of {multiple:g}"
-    if check is not None and value not in move.old:
+    if check is not None and value not in values_of(space, dimension):
         try:
             check(with_values_of(space, {dimension: (value,)}))
         except InputError as error:
