@@ -184,12 +184,11 @@ class _Explicit(torch.autograd.Function):
         scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)
         probabilities = torch.softmax(scores, dim=-1, out=scores)
         out = torch.bmm(probabilities, v)
-        sums = _to_distance(out, d, len(values), grid)
-        sums[..., -1] = 1
-        # q, k and v are augmented again in the backward, as that takes less time than memory.
+        sums = out[..., d : d + sum(grid)].contiguous()
+        # q, k, v and the sums are laid out again in the backward: it takes less time than memory.
         ctx.save_for_backward(qkv, probabilities, sums, keys, values, place)
         ctx.grid, ctx.scale = grid, scale
-        mixed = torch.addmm(out.flatten(0, 1)[:, :d], sums.flatten(0, 1), values)
+        mixed = torch.addmm(out.flatten(0, 1)[:, :d], _value_weights(sums, values, grid), values)
         return mixed.view(b, h, n, d).transpose(1, 2).reshape(b, n, h * d)
 
     @staticmethod
@@ -200,7 +199,7 @@ class _Explicit(torch.autograd.Function):
         q, k, v = _augmented(qkv, keys, place, ctx.grid)
         g = torch.zeros_like(q)
         g[..., :d].view(b, h, n, d).copy_(grad.view(b, n, h, d).transpose(1, 2))
-        g_values = sums.flatten(0, 1).t() @ g.flatten(0, 1)[:, :d]
+        g_values = _value_weights(sums, values, ctx.grid).t() @ g.flatten(0, 1)[:, :d]
         _by_distance(g, values[:-1], ctx.grid)
         g_qkv = grad.new_empty(3, b * h, n, d)
         torch.bmm(probabilities.transpose(1, 2), g[..., :d], out=g_qkv[2])
@@ -246,6 +245,13 @@ def _to_distance(x: Tensor, d: int, length: int, grid: tuple[int, int]) -> Tenso
     for part, window in _windows(x, d, found, grid):
         window.copy_(part)
     return found
+
+
+def _value_weights(sums: Tensor, values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return what each query takes of each value, (B·H·N, T + 1): its sums, by distance."""
+    weights = _to_distance(sums, 0, len(values), grid)
+    weights[..., -1] = 1
+    return weights.flatten(0, 1)
 
 
 def _windows(
