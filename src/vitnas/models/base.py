@@ -49,13 +49,12 @@ class Config(_Key):
     """What all families need beside the architecture: classes, image, regularisation.
 
     Raises:
-        InputError: a value is of another type or out of range, or patches don't divide the image.
+        InputError: a value is of another type or out of range.
     """
 
     num_classes: int = 1000
     img_size: tuple[int, int] = (224, 224)
     in_chans: int = 3
-    patch_size: int = 16
     drop_path_rate: float = 0.0
     drop_path_depth: int | None = None
     """The drop-path ramp ends at this layer; a supernet's largest depth, else the own depth."""
@@ -63,22 +62,13 @@ class Config(_Key):
     def __post_init__(self) -> None:
         _check_types(self)
         height, width = self.img_size
-        if self.num_classes < 0 or min(height, width, self.in_chans, self.patch_size) < 1:
+        if self.num_classes < 0 or min(height, width, self.in_chans) < 1:
             raise InputError(
-                f"num_classes {self.num_classes}, img_size {height}x{width}, in_chans "
-                f"{self.in_chans} and patch_size {self.patch_size} must be positive"
-            )
-        if height % self.patch_size or width % self.patch_size:
-            raise InputError(
-                f"img_size {height}x{width} is no multiple of patch_size {self.patch_size}"
+                f"num_classes {self.num_classes}, img_size {height}x{width} and in_chans "
+                f"{self.in_chans} must be positive"
             )
         if not 0 <= self.drop_path_rate < 1:
             raise InputError(f"drop_path_rate is {self.drop_path_rate}; it must be in [0, 1)")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
 
     def drop_path(self, layer: int, depth: int) -> float:
         """Return the drop-path rate of a layer: a linear ramp from 0, not rescaled to the depth."""
@@ -88,6 +78,40 @@ class Config(_Key):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able options."""
         return dataclasses.asdict(self)
+
+
+def patch_grid(img_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
+    """Return the rows and columns of patches of an image.
+
+    Raises:
+        InputError: the patches don't divide the image.
+    """
+    height, width = img_size
+    if patch_size < 1:
+        raise InputError(f"patch_size is {patch_size}; it must be positive")
+    if height % patch_size or width % patch_size:
+        raise InputError(f"img_size {height}x{width} is no multiple of patch_size {patch_size}")
+    return height // patch_size, width // patch_size
+
+
+@dataclass(frozen=True)
+class PatchConfig(Config):
+    """The options of a family whose patches have one size in all architectures.
+
+    Raises:
+        InputError: a value is of another type or out of range, or patches don't divide the image.
+    """
+
+    patch_size: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        patch_grid(self.img_size, self.patch_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return patch_grid(self.img_size, self.patch_size)
 
 
 @dataclass(frozen=True)
@@ -121,8 +145,8 @@ class Unit:
 
 
 def _one_patch(arch: Arch) -> int:
-    size: Any = arch.get("patch_size", Config.patch_size)
-    return int(max(size, Config.patch_size))
+    size: Any = arch.get("patch_size", PatchConfig.patch_size)
+    return int(max(size, PatchConfig.patch_size))
 
 
 @dataclass(frozen=True)

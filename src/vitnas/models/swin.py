@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vitnas.arch import Arch
 from vitnas.axes import stage_axis
 from vitnas.errors import InputError
-from vitnas.models.base import Attention, Config, Family, Kind, Unit, check_genes
+from vitnas.models.base import Attention, Family, Kind, PatchConfig, Unit, check_genes
 from vitnas.models.vit import BLOCK, head, hidden_dim
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TABLE = "attn.relative_position_bias_table"
 
 
 @dataclass(frozen=True)
-class S3Config(Config):
+class S3Config(PatchConfig):
     """Options of S3; the defaults are those of the published nets.
 
     `window_img_size` is the shorter side, in pixels, of the images that the windows were chosen

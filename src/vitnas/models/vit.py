@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.models.base import Attention, Config, Family, Kind, Unit, check_genes
+from vitnas.models.base import Attention, Family, Kind, PatchConfig, Unit, check_genes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,7 +37,7 @@ BLOCK = {
 
 
 @dataclass(frozen=True)
-class ViTConfig(Config):
+class ViTConfig(PatchConfig):
     """Options of the plain ViT, in timm's names; the defaults are those of `vit_*_patch16_224`."""
 
     head_dim: int = 64
