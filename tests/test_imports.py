@@ -46,7 +46,7 @@ HEAVY = ("torch", "timm", "lightning_fabric", "plotly", "sklearn", "torchvision"
 
 # A part of the package → the parts it may import, beside itself and those that need nothing.
 BASE = {"errors", "files"}
-SPACE = {"arch", "genes", "space"}
+SPACE = {"arch", "choice", "genes", "space"}
 SIZES = {"axes", "sharing"}
 NET = {"slicing", "elastic", "supernet"}
 ALLOWED: dict[str, set[str]] = {
@@ -54,7 +54,8 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "arch": set(),
     "genes": set(),
-    "space": {"arch", "genes"},
+    "choice": {"arch", "genes"},
+    "space": {"arch", "choice", "genes"},
     "stratified": SPACE,
     "axes": set(),
     "sharing": {"axes"},

@@ -41,6 +41,8 @@ STAGED = Space(
     stages=2,
 )
 
+DEPTH = Choice("depth", (1, 2))
+
 row = st.lists(st.integers(1, 9), min_size=1, max_size=2, unique=True).map(tuple)
 
 
@@ -59,7 +61,8 @@ def spaces(draw: st.DrawFn) -> Space:
         level = draw(st.sampled_from(levels))
         varies = level != "net" and draw(st.booleans())
         values = draw(st.tuples(*[row] * places) if varies else row)
-        choices.append(Choice(name, values, level))
+        tied = level == "block" and (bool(stages) or not varies) and draw(st.booleans())
+        choices.append(Choice(name, values, level, tied))
     return Space("toy", tuple(draw(st.permutations(choices))), stages)
 
 
@@ -84,6 +87,103 @@ def test_sampling_mutation_and_crossover_give_valid_archs(space: Space, seed: in
     child = space.crossover(first, second, rng)
     for arch in (first, second, mutant, child):
         space.validate(arch)
+
+
+def _equal_layers(space: Space, arch: Arch) -> bool:
+    """Return whether all layers, or all of each stage, have the same genes."""
+    blocks: list[Any] = [arch[choice.name] for choice in space.choices if choice.level == "block"]
+    rows = [row for gene in blocks for row in (gene if space.stages else (gene,))]
+    return all(len(set(row)) == 1 for row in rows)
+
+
+def _has_common_values(choice: Choice) -> bool:
+    rows: Any = choice.values
+    return not choice.varies or bool(set.intersection(*map(set, rows)))
+
+
+@given(spaces())
+@settings(max_examples=60, deadline=None)
+def test_a_tied_space_has_exactly_the_archs_of_equal_layers(space: Space) -> None:
+    assume(space.size() <= 3000)
+    expected = {arch for arch in space if _equal_layers(space, arch)}
+    if not all(map(_has_common_values, () if space.stages else space.choices)):
+        with pytest.raises(InputError, match="can't be tied: its layers have no"):
+            space.with_tied()
+        return
+    tied = space.with_tied()
+    if space.stages or not any(c.varies for c in space.choices):
+        assert set(tied) == expected
+        assert {arch for arch in space if arch in tied} == expected
+    else:  # a value that only the lists of unused layers lack is left out
+        assert set(tied) <= expected
+    assert tied.size() == len(list(tied))
+    assert {tied.sample(seed) for seed in range(50)} <= set(tied)
+
+
+def test_all_blocks_of_vitas_c_equal_are_4000_nets() -> None:
+    widths = tuple(round(1440 * ratio / 10) for ratio in range(1, 11))
+    layered = Space(
+        "toy",
+        (
+            Choice("depth", (12,)),
+            Choice("patch_size", (16,)),
+            Choice("embed_dim", tuple(round(384 * ratio / 10) for ratio in range(1, 11))),
+            Choice("num_heads", (3, 6, 12, 16), "block"),
+            Choice("attn_dim", widths, "block"),
+            Choice("hidden_dim", widths, "block"),
+        ),
+        name="c",
+    )
+    assert layered.size() == 10 * 400**12
+    tied = layered.with_tied()
+    assert tied.size() == 10 * 4 * 10 * 10 == len(set(tied))
+    assert tied.name == "c-tied"
+    published = Arch(
+        "toy",
+        depth=12,
+        patch_size=16,
+        embed_dim=230,
+        num_heads=12 * (3,),
+        attn_dim=12 * (432,),
+        hidden_dim=12 * (720,),
+    )
+    assert published in tied
+    other = published.replace(num_heads=(6, *11 * (3,)))
+    assert other in layered
+    with pytest.raises(InputError, match=r"num_heads is \(6, 3.*allows one value for all layers$"):
+        tied.validate(other)
+
+
+def test_some_genes_can_be_tied_and_depth_stays_free() -> None:
+    tied = Space("toy", (DEPTH, Choice("a", (1, 2), "block"), Choice("b", (1, 2), "block")))
+    tied = tied.with_tied("a")
+    assert [choice.tied for choice in tied.choices] == [False, True, False]
+    assert tied.size() == 2 * (2 + 4)
+    with pytest.raises(InputError, match=r"unknown gene of the layers 'c' \(allowed: a, b\)"):
+        tied.with_tied("c")
+
+
+def test_layers_of_a_stage_are_tied_and_stages_may_differ() -> None:
+    tied = STAGED.with_tied()
+    assert tied.size() == (2 * 2 * 2 * 2) * (1 * 1 * 2 * 2)
+    rng = random.Random(0)
+    heads = {tied.sample(rng).num_heads for _ in range(60)}
+    assert ((1, 1), (4, 4)) in heads
+    message = (
+        r"window is \(\(7,\), \(7, 14\)\), the space allows one value for all layers of a stage"
+    )
+    with pytest.raises(InputError, match=message):
+        tied.validate(tied.smallest.replace(window=((7,), (7, 14))))
+
+
+def test_a_tied_gene_mutates_as_a_gene_of_the_net() -> None:
+    tied = Space("toy", (Choice("depth", (3,)), Choice("a", tuple(range(50)), "block", True)))
+    rng = random.Random(0)
+    arch = tied.sample(rng)
+    assert tied.mutate(arch, rng, net_prob=0, block_prob=1) == arch
+    mutants = {tied.mutate(arch, rng, net_prob=1, block_prob=0).a for _ in range(30)}
+    assert len(mutants) > 20
+    assert all(len(set(a)) == 1 for a in mutants)
 
 
 @given(spaces())
@@ -298,7 +398,9 @@ def test_refused_choices(values: Any, level: Any, message: str) -> None:
         Choice("g", values, level)
 
 
-DEPTH = Choice("depth", (1, 2))
+def test_only_genes_of_the_layers_are_tied() -> None:
+    with pytest.raises(InputError, match="choice g has level net; only blocks can be tied"):
+        Choice("g", (1, 2), tied=True)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +415,11 @@ DEPTH = Choice("depth", (1, 2))
         ((DEPTH,), 0, "stages is 0; it must be a whole number from 1"),
         ((DEPTH, Choice("g", (1,), "stage")), None, "the space has no stages"),
         ((DEPTH, Choice("g", ((1,),), "block")), None, "choice g has 1 lists, the space needs 2"),
+        (
+            (DEPTH, Choice("g", ((1,), (2,)), "block", True)),
+            None,
+            "choice g is tied: give one list for all layers",
+        ),
     ],
 )
 def test_refused_spaces(choices: Any, stages: int | None, message: str) -> None:

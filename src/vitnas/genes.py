@@ -13,19 +13,25 @@ Position: TypeAlias = tuple[int, ...]
 """Where a gene is: (), (layer,), (stage,) or (stage, layer)."""
 
 
-def fill(shape: Any, make: Callable[[Position], Any]) -> Any:
-    """Return nested tuples of this shape, of what `make` gives for each position."""
+def fill(shape: Any, make: Callable[[Position], Any], tied: bool = False) -> Any:
+    """Return nested tuples of this shape, of what `make` gives for each position.
+
+    Where layers are tied, `make` is asked for the first one, of each stage if there are stages, and
+    the others repeat it.
+    """
     if shape == ():
         return make(())
     (length,) = shape
     if isinstance(length, tuple):
         return tuple(
             [
-                tuple([make((stage, layer)) for layer in range(depth)])
+                (make((stage, 0)),) * depth
+                if tied
+                else tuple([make((stage, layer)) for layer in range(depth)])
                 for stage, depth in enumerate(length)
             ]
         )
-    return tuple([make((index,)) for index in range(length)])
+    return (make((0,)),) * length if tied else tuple([make((index,)) for index in range(length)])
 
 
 def has_shape(value: Any, shape: Any) -> bool:

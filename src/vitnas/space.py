@@ -13,63 +13,17 @@ import operator
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any, Literal, SupportsIndex, TypeAlias
+from functools import partial
+from typing import Any, SupportsIndex, TypeAlias
 
 from vitnas.arch import Arch, Scalar
-from vitnas.errors import InputError
+from vitnas.choice import Choice, Level
+from vitnas.errors import InputError, unknown
 from vitnas.genes import Position, describe, fill, has_shape, is_depth, lists, tuples
 
 __all__ = ["Choice", "Level", "Pick", "Position", "Space"]
 
-Level: TypeAlias = Literal["net", "stage", "block"]
 Pick: TypeAlias = "Callable[[Choice, Position], Scalar]"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One gene and the values that it may take.
-
-    `values` holds the values themselves, or one sequence of values for each stage (or each layer,
-    in a space without stages) where they differ from place to place. They are kept as tuples.
-
-    Raises:
-        InputError: no values, values of mixed types, repeated ones, or an unknown level.
-    """
-
-    name: str
-    values: tuple[Scalar, ...] | tuple[tuple[Scalar, ...], ...]
-    level: Level = "net"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuples(self.values))
-        if not isinstance(self.values, tuple):
-            raise InputError(f"choice {self.name} needs a list of values, got {self.values!r}")
-        rows = self.values if self.varies else (self.values,)
-        for row in rows:
-            if not isinstance(row, tuple) or not row:
-                raise InputError(f"choice {self.name} needs at least one value, got {row!r}")
-            if not all(_is_value(value) for value in row):
-                raise InputError(
-                    f"choice {self.name} is {row!r}; values are finite numbers or strings"
-                )
-            if len({isinstance(v, str) for v in row}) > 1:
-                raise InputError(f"choice {self.name} mixes numbers and strings: {row!r}")
-            if len(set(row)) < len(row):
-                raise InputError(f"choice {self.name} repeats a value: {row!r}")
-        if self.level not in ("net", "stage", "block"):
-            raise InputError(f"choice {self.name} has level {self.level!r}: net, stage or block")
-        if self.varies and self.level == "net":
-            raise InputError(f"choice {self.name} holds for the whole net: give one list of values")
-
-    @cached_property
-    def varies(self) -> bool:
-        """Whether the values differ from place to place."""
-        return bool(self.values) and isinstance(self.values[0], tuple)
-
-    def at(self, position: Position) -> tuple[Any, ...]:
-        """Return the values allowed at a position: (), (layer,), (stage,) or (stage, layer)."""
-        return self.values[position[0]] if self.varies else self.values  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -112,6 +66,8 @@ class Space:
                 raise InputError(
                     f"choice {choice.name} has {len(choice.values)} lists, the space needs {places}"
                 )
+            if choice.tied and choice.varies and not self.stages:
+                raise InputError(f"choice {choice.name} is tied: give one list for all layers")
         ordered = sorted(self.choices, key=lambda choice: choice.name != "depth")
         object.__setattr__(self, "choices", tuple(ordered))
 
@@ -132,18 +88,23 @@ class Space:
         return self.build(lambda choice, at: min(choice.at(at)))
 
     def build(self, pick: Pick) -> Arch:
-        """Make an architecture by asking `pick` for every gene that it has, in order."""
+        """Make an architecture by asking `pick` for every gene that it has, in order.
+
+        Of a tied gene it is asked for the first layer, or the first of each stage.
+        """
         genes: dict[str, Any] = {}
         for choice in self.choices:
             shape = self._shape(choice, genes)
-            genes[choice.name] = fill(shape, partial(pick, choice))
+            genes[choice.name] = fill(shape, partial(pick, choice), choice.tied)
         return Arch(self.family, **genes)
 
     def size(self) -> int:
         """Return the exact number of distinct architectures."""
         total = math.prod(len(c.at(())) for c in self._at_level("net") if c.name != "depth")
+        blocks = self._at_level("block")
         for stage in range(self.stages or 1):
             prefix = (stage,) if self.stages else ()
+            total *= math.prod(len(c.at((*prefix, 0))) for c in blocks if c.tied)
             total *= math.prod(
                 len(c.at(prefix)) for c in self._at_level("stage") if c.name != "depth"
             )
@@ -151,7 +112,8 @@ class Space:
                 math.prod(
                     len(c.at((*prefix, layer)))
                     for layer in range(depth)
-                    for c in self._at_level("block")
+                    for c in blocks
+                    if not c.tied
                 )
                 for depth in self["depth"].at(prefix)
             )
@@ -194,17 +156,18 @@ class Space:
     ) -> Arch:
         """Return a mutant: each gene redrawn with its level's probability.
 
-        Genes of level net and stage (depth among them) use `net_prob`, genes of level block use
-        `block_prob`. A new layer's genes are random; surplus layers are cut from the end. A redraw
-        may give the old value. Source: official AutoFormer `evolution.py`, whose s_prob is
-        `net_prob` and m_prob `block_prob`; the paper swaps the two roles.
+        Genes of level net and stage (depth among them) and tied genes use `net_prob`, other genes
+        of level block use `block_prob`. A new layer's genes are random; surplus layers are cut from
+        the end. A redraw may give the old value. Source: official AutoFormer `evolution.py`, whose
+        s_prob is `net_prob` and m_prob `block_prob`; the paper swaps the two roles.
         """
 
         def pick(choice: Choice, at: Position) -> Scalar:
             old = _gene(arch, choice.name, at)
             if old not in choice.at(at):
                 return _draw(rng, choice, at)
-            probability = block_prob if choice.level == "block" else net_prob
+            single = choice.level != "block" or choice.tied
+            probability = net_prob if single else block_prob
             redraw = len(choice.at(at)) > 1 and rng.random() < probability
             return _draw(rng, choice, at) if redraw else old
 
@@ -256,6 +219,27 @@ class Space:
         )
         return replace(self, choices=choices, name="", note="")
 
+    def with_tied(self, *genes: str) -> Space:
+        """Return the architectures whose layers are all equal in some genes, by default in all.
+
+        With stages, the layers of a stage are equal; stages may differ, as their widths do anyway.
+        Depth stays free. Where each layer has a list of its own, values that all lists have remain.
+        Source: the cell-shared, "block-level" search of ViTAS (arXiv 2106.13700).
+
+        Raises:
+            InputError: a gene that the space doesn't choose layer by layer, or whose layers have
+                no value in common.
+        """
+        blocks = [choice.name for choice in self._at_level("block")]
+        for gene in genes:
+            if gene not in blocks:
+                raise unknown("gene of the layers", gene, blocks)
+        choices = tuple(
+            self._tie(choice) if choice.name in (genes or blocks) else choice
+            for choice in self.choices
+        )
+        return replace(self, choices=choices, name=f"{self.name}-tied" if self.name else "")
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able record."""
         return {
@@ -263,7 +247,9 @@ class Space:
             "name": self.name,
             "stages": self.stages,
             "choices": [
-                {"name": c.name, "level": c.level, "values": lists(c.values)} for c in self.choices
+                {"name": c.name, "level": c.level, "values": lists(c.values)}
+                | ({"tied": True} if c.tied else {})
+                for c in self.choices
             ],
         }
 
@@ -276,7 +262,8 @@ class Space:
         """
         try:
             choices = tuple(
-                Choice(c["name"], tuples(c["values"]), c["level"]) for c in record["choices"]
+                Choice(c["name"], tuples(c["values"]), c["level"], c.get("tied", False))
+                for c in record["choices"]
             )
             if not isinstance(record["family"], str) or not isinstance(record["name"], str):
                 raise InputError("not a search space record: family and name must be text")
@@ -286,6 +273,15 @@ class Space:
 
     def _at_level(self, level: Level) -> list[Choice]:
         return [choice for choice in self.choices if choice.level == level]
+
+    def _tie(self, choice: Choice) -> Choice:
+        if not choice.varies or self.stages:
+            return replace(choice, tied=True)
+        first, *others = choice.values
+        common = tuple(v for v in first if all(v in other for other in others))  # type: ignore[union-attr, operator]
+        if not common:
+            raise InputError(f"{choice.name} can't be tied: its layers have no value in common")
+        return replace(choice, values=common, tied=True)
 
     def _shape(self, choice: Choice, genes: dict[str, Any]) -> Any:
         """Return the nesting of a gene: (), [length] or [length of each stage]."""
@@ -302,10 +298,11 @@ class Space:
         choice, *later = rest
         shape = self._shape(choice, genes)
         places: list[Position] = []
-        fill(shape, places.append)
+        fill(shape, places.append, choice.tied)
         for values in itertools.product(*(choice.at(at) for at in places)):
             found = dict(zip(places, values, strict=True))
-            yield from self._extend({**genes, choice.name: fill(shape, found.get)}, tuple(later))
+            gene = fill(shape, found.get, choice.tied)
+            yield from self._extend({**genes, choice.name: gene}, tuple(later))
 
     def _faults(self, arch: Arch) -> Iterator[str]:
         if arch.family != self.family:
@@ -326,6 +323,11 @@ class Space:
         if not has_shape(value, shape):
             yield f"{choice.name} is {value!r}, it needs {describe(shape)}"
             return
+        rows: Any = value if self.stages else (value,)
+        if choice.tied and any(len(set(row)) > 1 for row in rows):
+            alike = "all layers of a stage" if self.stages else "all layers"
+            yield f"{choice.name} is {value!r}, the space allows one value for {alike}"
+            return
         if isinstance(value, tuple) and not choice.varies and set(value) <= set(choice.values):
             return  # the common case, seen at once
         places: list[Position] = []
@@ -340,11 +342,6 @@ class Space:
                 index = "".join(f"[{i}]" for i in at)
                 values = ", ".join(map(str, allowed))
                 yield f"{choice.name}{index} is {gene!r}, the space allows {values}"
-
-
-def _is_value(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, str) or (number and math.isfinite(value))
 
 
 def _widest(choice: Choice) -> int:

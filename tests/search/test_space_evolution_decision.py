@@ -21,7 +21,6 @@ from vitnas.search.space_evolution_dimensions import (
     Dimension,
     dimensions,
     tied,
-    untie,
     value_in,
     values_of,
     with_values_of,
@@ -46,7 +45,7 @@ Error = Callable[[Arch], float]
 def drawn(space: Space, count: int, error: Error, seed: int = 0) -> list[tuple[Arch, float]]:
     """Distinct subnets of a space, each with one value in every dimension."""
     rng, reduced = random.Random(seed), tied(space)
-    archs = dict.fromkeys(untie(space, reduced.sample(rng)) for _ in range(count))
+    archs = dict.fromkeys(reduced.sample(rng) for _ in range(count))
     return [(arch, error(arch)) for arch in archs]
 
 

@@ -11,7 +11,6 @@ from vitnas.search.space_evolution_dimensions import (
     Dimension,
     dimensions,
     tied,
-    untie,
     value_in,
     values_of,
     with_values_of,
@@ -95,7 +94,7 @@ def test_an_arch_counts_for_a_value_that_all_its_blocks_take() -> None:
 def test_tied_archs_take_one_value_in_every_dimension(space: Space) -> None:
     rng = random.Random(0)
     for _ in range(30):
-        arch = untie(space, tied(space).sample(rng))
+        arch = tied(space).sample(rng)
         space.validate(arch)
         for dimension in dimensions(space):
             value = value_in(arch, dimension)

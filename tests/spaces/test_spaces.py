@@ -314,3 +314,33 @@ def test_a_space_survives_yaml(name: str) -> None:
     assert (found.name, found.family, found.stages) == (name, given.family, given.stages)
     assert set(found.choices) == set(given.choices)
     assert read(as_mapping(found)) == found
+
+
+def test_layers_can_be_tied_by_argument_and_in_yaml(tmp_path: Path) -> None:
+    tied = vitnas.space("autoformer-digits", tied=True)
+    assert tied.size() == 3 * 3 * 9
+    assert tied.name == "autoformer-digits-tied"
+    assert vitnas.space("s3-digits", tied=True).size() == (2 * 8) ** 2 * 6
+    path = tmp_path / "cells.yaml"
+    path.write_text(f"{YAML}tied: [mlp_ratio]\n")
+    cells = vitnas.space(path)
+    assert cells.size() == 2 * 2 * (2 + 2 * 2)
+    assert [choice.name for choice in cells.choices if choice.tied] == ["mlp_ratio"]
+    assert read(as_mapping(cells)) == cells
+    assert set(read(as_mapping(tied)).choices) == set(tied.choices)
+    record = yaml.safe_load(YAML)
+    with pytest.raises(InputError, match="num_heads can't be tied: its layers have no value"):
+        vitnas.space(path, tied=True)
+    free = {**record, "num_heads": [1, 2]}
+    assert read({**free, "tied": True}).size() == 2 * 2 * 2 * 2
+    assert read({**free, "tied": False}) == read(free)
+    with pytest.raises(InputError, match="tied is 'yes'; it is true, false or a list of genes"):
+        read({**free, "tied": "yes"})
+    with pytest.raises(InputError, match="unknown gene of the layers 'depth'"):
+        read({**free, "tied": ["depth"]})
+
+
+def test_a_supernet_of_the_free_space_serves_the_tied_one() -> None:
+    free, tied = vitnas.space("s3-nano"), vitnas.space("s3-nano", tied=True)
+    assert tied.size() < free.size()
+    assert all(tied.sample(seed) in free for seed in range(50))

@@ -32,9 +32,13 @@ def spaces(
         table("Search spaces", ["name", *columns], rows)
         return
     found = space(name)
-    levels = {"block": "layer"}
+    shared = "stage" if found.stages else "net"
     choices = [
-        [choice.name, levels.get(choice.level, choice.level), ", ".join(map(str, choice.values))]
+        [
+            choice.name,
+            shared if choice.tied else {"block": "layer"}.get(choice.level, choice.level),
+            ", ".join(map(str, choice.values)),
+        ]
         for choice in found.choices
     ]
     table(found.name or name, ["gene", "one a", "values"], choices, left=3)

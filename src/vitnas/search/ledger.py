@@ -260,7 +260,9 @@ def _show(value: Any, other: Any) -> str:
     """Describe a setting, as far as it differs from the other one."""
     if isinstance(value, Space):
         differing = [choice for choice in value.choices if choice not in other.choices]
-        genes = ", ".join(f"{choice.name} {choice.values}" for choice in differing)
+        genes = ", ".join(
+            f"{choice.name} {choice.values}{' tied' if choice.tied else ''}" for choice in differing
+        )
         return f"{value.name or value.family} ({genes or 'fewer choices'})"
     if isinstance(value, Mapping):
         return str({name: item for name, item in value.items() if other.get(name) != item})

@@ -18,9 +18,9 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search.ledger import Record
 from vitnas.search.limits import Costs, Limit, check_possible
-from vitnas.search.racing import Evaluate, Hopeless, Result
+from vitnas.search.racing import Evaluate
 from vitnas.search.space_evolution_decision import Check, check_options, decide
-from vitnas.search.space_evolution_dimensions import tied, untie
+from vitnas.search.space_evolution_dimensions import tied
 from vitnas.search.space_evolution_round import Options, Round
 from vitnas.search.study import search
 from vitnas.space import Space
@@ -162,14 +162,7 @@ def check_space(
     """
     if check is not None:
         check(space)
-    check_possible(tied(space), limits, _of_tied(space, costs))
-
-
-def _of_tied(space: Space, costs: Costs) -> Costs:
-    def of(cost: Callable[[Arch], float]) -> Callable[[Arch], float]:
-        return lambda arch: cost(untie(space, arch))
-
-    return {name: of(cost) for name, cost in costs.items()}
+    check_possible(tied(space), limits, costs)
 
 
 def _evaluate(
@@ -185,16 +178,12 @@ def _evaluate(
     on_trial: Callable[[Record], None] | None,
 ) -> list[tuple[Arch, float]]:
     """Return subnets and their errors in percent; those that the ledger has are not repeated."""
-
-    def evaluate(archs: Sequence[Arch], hopeless: Hopeless | None) -> Sequence[Result]:
-        return trained.evaluate([untie(space, arch) for arch in archs], hopeless)
-
     records = search(
         tied(space),
-        evaluate,
+        trained.evaluate,
         strategy="random",
         limits=limits,
-        costs=_of_tied(space, costs),
+        costs=costs,
         trials=trials,
         seed=seed,
         folder=folder,
@@ -203,7 +192,7 @@ def _evaluate(
         evaluated_on=trained.evaluated_on,
         on_trial=on_trial,
     )
-    return [(untie(space, record.arch), 100 - record.score) for record in records]
+    return [(record.arch, 100 - record.score) for record in records]
 
 
 def _settle(found: Round, limits: Sequence[Limit], costs: Costs, check: Check | None) -> Round:

@@ -8,12 +8,12 @@ for each layer if the space has a list for each. That makes it work for every fa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vitnas.arch import Arch, Scalar
 from vitnas.errors import InputError
-from vitnas.space import Choice, Position, Space
+from vitnas.space import Choice, Space
 
 
 @dataclass(frozen=True, order=True)
@@ -82,31 +82,13 @@ def value_in(arch: Arch, dimension: Dimension) -> Scalar | None:
 
 
 def tied(space: Space) -> Space:
-    """Return the space of those architectures that take one value in every dimension.
-
-    Its genes of blocks are genes of the stage or net, so it describes no networks; `untie` does.
-    """
-    level: Any = "stage" if space.stages else "net"
-    choices = tuple(
-        replace(choice, level=level)
-        if choice.level == "block" and (space.stages or not choice.varies)
-        else choice
+    """Return the space of those architectures that take one value in every dimension."""
+    genes = [
+        choice.name
         for choice in space.choices
-    )
-    return replace(space, choices=choices)
-
-
-def untie(space: Space, arch: Arch) -> Arch:
-    """Return the architecture of a space that one of `tied(space)` stands for."""
-
-    def pick(choice: Choice, at: Position) -> Scalar:
-        value = arch[choice.name]
-        for index in at:
-            value = value[index] if isinstance(value, tuple) else value
-        assert not isinstance(value, tuple)
-        return value
-
-    return space.build(pick)
+        if choice.level == "block" and (space.stages or not choice.varies)
+    ]
+    return space.with_tied(*genes) if genes else space
 
 
 def _of(space: Space, choice: Choice) -> tuple[Dimension, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,19 @@ def spaces() -> tuple[str, ...]:
     return tuple(SPACES)
 
 
-def space(name: str | Path) -> Space:
+def space(name: str | Path, *, tied: bool = False) -> Space:
     """Return a search space by name, or read one from a YAML file (see `read`).
+
+    With `tied`, all layers of an architecture are equal, or all of a stage (`Space.with_tied`).
 
     Raises:
         InputError: there is no such name or file, or the file does not describe a space.
     """
-    if str(name) in SPACES:
-        return SPACES[str(name)]()
+    found = SPACES[str(name)]() if str(name) in SPACES else _from_file(name)
+    return found.with_tied() if tied else found
+
+
+def _from_file(name: str | Path) -> Space:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise unknown("search space", str(name), SPACES)
@@ -65,6 +71,9 @@ def read(record: Any, name: str = "", source: str = "search space") -> Space:
         window_size: [4, 7]
         mlp_ratio: 4
 
+    `tied: true` makes all layers equal (with stages, those of a stage); `tied: [num_heads]` only in
+    these genes.
+
     Raises:
         InputError: it is not a mapping, the family is unknown, or a gene is unknown, missing or
             has a value that the family can't have.
@@ -80,6 +89,8 @@ def as_mapping(space: Space) -> dict[str, Any]:
     record: dict[str, Any] = {"family": space.family}
     record |= {"name": space.name} if space.name else {}
     record |= {"stages": space.stages} if space.stages else {}
+    tied = [choice.name for choice in space.choices if choice.tied]
+    record |= {"tied": tied} if tied else {}
     for choice in space.choices:
         values = lists(choice.values)
         record[choice.name] = values[0] if choice.level == "net" and len(values) == 1 else values
@@ -93,7 +104,7 @@ def _read(record: Any, name: str) -> Space:
         )
     model = family(str(record["family"]))
     staged = model.genes["depth"] == "stage"
-    others = ("family", "name", "stages") if staged else ("family", "name")
+    others = ("family", "name", "tied", *(("stages",) if staged else ()))
     genes = {key: value for key, value in record.items() if key not in others}
     known = {**model.genes, **dict.fromkeys(model.optional, "net")}
     for gene in genes:
@@ -113,7 +124,8 @@ def _read(record: Any, name: str) -> Space:
     stages = record.get("stages", _stages(choices)) if staged else None
     if staged and not stages:
         raise InputError("give `stages`, how many there are, or a list of lists: one a stage")
-    space = Space(model.name, choices, stages, name=str(record.get("name", name)))
+    space = _tied(Space(model.name, choices, stages), record.get("tied", False))
+    space = replace(space, name=str(record.get("name", name)))
     seen: dict[tuple[Kind, ...], Arch] = {}
     for arch in space.tied():
         check_genes(model.genes, model.optional, arch)
@@ -123,6 +135,15 @@ def _read(record: Any, name: str) -> Space:
             differ = ", ".join(f"{g} {twin[g]} and {arch[g]}" for g in arch if twin[g] != arch[g])
             raise InputError(f"these are the same network, keep one of them: {differ}")
     return space
+
+
+def _tied(space: Space, tied: Any) -> Space:
+    """Return the space with the genes tied that a record names: all, none or a list."""
+    if isinstance(tied, bool):
+        return space.with_tied() if tied else space
+    if not isinstance(tied, list) or not tied:
+        raise InputError(f"tied is {tied!r}; it is true, false or a list of genes")
+    return space.with_tied(*map(str, tied))
 
 
 def _stages(choices: tuple[Choice, ...]) -> int:

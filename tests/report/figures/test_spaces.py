@@ -10,7 +10,7 @@ import vitnas
 from vitnas.errors import InputError
 from vitnas.report.figures import spaces_of_rounds
 from vitnas.search.space_evolution_decision import decide
-from vitnas.search.space_evolution_dimensions import Dimension, tied, untie, with_values_of
+from vitnas.search.space_evolution_dimensions import Dimension, tied, with_values_of
 from vitnas.search.space_evolution_round import Options, Round
 
 START = with_values_of(vitnas.space("s3-digits"), {Dimension("window_size", 1): (4,)})
@@ -22,7 +22,7 @@ def evolved(count: int = 3) -> list[Round]:
     space = START
     for number in range(count):
         rng = random.Random(number)
-        archs = [untie(space, tied(space).sample(rng)) for _ in range(80)]
+        archs = [tied(space).sample(rng) for _ in range(80)]
         results = [(arch, 30 - 2.0 * arch.depth[1] + rng.random()) for arch in archs]
         rounds.append(decide(space, results, options=Options(), number=number))
         space = rounds[-1].next
