@@ -24,6 +24,27 @@ def test_numbers_are_dimensions_of_that_size() -> None:
     assert parse("(3 heads) 7").split_shape(SIZES) == (3, 4, 7)
 
 
+def test_axes_beside_the_shape() -> None:
+    layout = parse("1 (heads head_dim) | patch embed")
+    assert layout == Layout((("1",), ("heads", "head_dim")), ("patch", "embed"))
+    assert layout.axes == ("1", "heads", "head_dim")
+    assert layout.all_axes == ("1", "heads", "head_dim", "patch", "embed")
+    assert layout.shape(SIZES) == (1, 32)
+    assert layout.numel(SIZES) == 32
+
+
+@pytest.mark.parametrize("text", ["a |", "a | ", "a | (b c)", "a | 3", "a | b | c", "a || b"])
+def test_unreadable_text_behind_the_bar(text: str) -> None:
+    with pytest.raises(ValueError, match="names of axes must follow the bar"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["| a", " | a b"])
+def test_a_shape_stands_before_the_bar(text: str) -> None:
+    with pytest.raises(ValueError, match="at least one axis"):
+        parse(text)
+
+
 @pytest.mark.parametrize("text", ["", " ", "()", "(a", "a)", "a-b", "(a (b c))", "a.b", "é!"])
 def test_unreadable_text(text: str) -> None:
     with pytest.raises(ValueError, match="layout"):
@@ -33,6 +54,8 @@ def test_unreadable_text(text: str) -> None:
 def test_an_axis_may_appear_once() -> None:
     with pytest.raises(ValueError, match="each axis once"):
         parse("embed (heads embed)")
+    with pytest.raises(ValueError, match="each axis once"):
+        parse("embed heads | heads")
 
 
 def test_an_axis_needs_a_size() -> None:

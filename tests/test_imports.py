@@ -48,7 +48,7 @@ HEAVY = ("torch", "timm", "lightning_fabric", "plotly", "sklearn", "torchvision"
 BASE = {"errors", "files"}
 SPACE = {"arch", "choice", "genes", "space"}
 SIZES = {"axes", "sharing"}
-NET = {"slicing", "elastic", "supernet"}
+NET = {"slicing", "storage", "elastic", "supernet"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
@@ -62,8 +62,9 @@ ALLOWED: dict[str, set[str]] = {
     "slicing": SIZES,
     "nn": set(),
     "models": SPACE | SIZES | {"nn"},
-    "elastic": SIZES | {"slicing", "models"},
-    "supernet": SPACE | SIZES | {"slicing", "elastic", "models"},
+    "storage": SIZES | {"slicing", "models"},
+    "elastic": SIZES | {"slicing", "storage", "models"},
+    "supernet": SPACE | SIZES | {"slicing", "storage", "elastic", "models"},
     "ranking": SPACE | SIZES | NET,
     "spaces": SPACE | {"models"},
     "zoo": {"arch"},

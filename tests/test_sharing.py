@@ -34,6 +34,11 @@ def test_one_policy_for_all_axes_or_one_for_each() -> None:
     layout = parse("(3 heads) embed")
     assert mixed.private_axes(layout, frozenset({"embed", "heads"})) == ("embed",)
     assert mixed.private_axes(layout, frozenset({"heads"})) == ()
+    beside = parse("1 heads | embed")
+    assert mixed.private_axes(beside, frozenset({"embed", "heads"})) == ("embed",)
+    assert rules("prefix").private_axes(beside, frozenset({"embed"})) == ()
+    assert mixed.private
+    assert not rules("suffix").private
     assert rules({"heads": "suffix"}).policy("embed") is POLICIES["prefix"]
 
 

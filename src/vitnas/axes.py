@@ -4,6 +4,10 @@ A layout is text like `(qkv heads head_dim) embed`: one word a dimension, parent
 axes share one dimension, the first of them the slowest. A number is a dimension of that size. The
 sizes of the axes come from the unit that owns the parameter; together they give the shape.
 
+A parameter can depend on axes that its shape lacks, such as a class token for each patch size. They
+stand behind a bar: `1 1 embed | patch`. Where the sizes of such an axis are private (the policy
+`independent`), each has a tensor of its own; else the axis has no effect on the parameter.
+
 An axis belongs to one unit, except `embed`: the channels of the residual stream run through the
 whole net, or through a stage of it, and then the axis carries the stage's number (`embed0`).
 """
@@ -25,14 +29,20 @@ _AXIS = re.compile(r"[A-Za-z_]\w*|\d+")
 
 @dataclass(frozen=True)
 class Layout:
-    """The axes of each dimension of a parameter."""
+    """The axes of each dimension of a parameter, and those that it depends on beside its shape."""
 
     dims: tuple[tuple[str, ...], ...]
+    beside: tuple[str, ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """All axes, in storage order."""
+        """The axes of the shape, in storage order."""
         return tuple(axis for dim in self.dims for axis in dim)
+
+    @property
+    def all_axes(self) -> tuple[str, ...]:
+        """The axes of the shape, then those beside it."""
+        return (*self.axes, *self.beside)
 
     def shape(self, sizes: Sizes) -> tuple[int, ...]:
         """Return the parameter's shape for these axis sizes."""
@@ -82,17 +92,22 @@ def parse(text: str) -> Layout:
     Raises:
         ValueError: the text is not a layout; the message shows where.
     """
+    shape, bar, rest = text.partition("|")
+    beside = tuple(rest.split())
+    if bar and not (beside and all(axis.isidentifier() for axis in beside)):
+        raise ValueError(f"layout {text!r}: names of axes must follow the bar")
     dims: list[tuple[str, ...]] = []
-    for match in _TOKEN.finditer(text):
+    for match in _TOKEN.finditer(shape):
         group, axis, wrong = match.groups()
         names = tuple(group.split()) if group else (axis,)
         if wrong or not all(name and _AXIS.fullmatch(name) for name in names):
             raise ValueError(f"layout {text!r}: can't read {match.group()!r}")
         dims.append(names)
-    axes = [axis for dim in dims for axis in dim if not axis.isdigit()]
+    found = Layout(tuple(dims), beside)
+    axes = [axis for axis in found.all_axes if not axis.isdigit()]
     if not dims or len(set(axes)) < len(axes):
         raise ValueError(f"layout {text!r}: it needs at least one axis and each axis once")
-    return Layout(tuple(dims))
+    return found
 
 
 def check_complete(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,8 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from vitnas import axes, slicing
-from vitnas.models import Config, Family, Kind, family
-from vitnas.sharing import Rules
-
-Step: TypeAlias = tuple[str, "str | None", slicing.Plan | None]
-"""A parameter of the twin, the bank that stores it (None: the parameter itself), and the slice."""
+from vitnas.models import Config, Kind, family
+from vitnas.storage import Bank, Step, Storage
 
 
 class _Call(nn.Module):
@@ -77,14 +74,7 @@ class Elastic(nn.Module):
     model's names. Tensors that a policy keeps private to a size lie beside them in `banks`.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        owner: tuple[Family, Any],
-        largest: Kind,
-        kinds: tuple[Kind, ...],
-        sharing: Rules,
-    ) -> None:
+    def __init__(self, module: nn.Module, storage: Storage) -> None:
         super().__init__()
         for name, child in module._modules.items():
             self.add_module(name, child)
@@ -92,48 +82,45 @@ class Elastic(nn.Module):
             self.register_parameter(name, parameter)
         for name, buffer in module._buffers.items():
             self.register_buffer(name, buffer, name not in module._non_persistent_buffers_set)
-        self._family, self._config = owner
-        self._largest = largest
-        self._sharing = sharing
-        self._layouts = dict(self._family.layouts(self._config, largest.role, sharing.legacy))
-        self._elastic = slicing.elastic_axes([largest.size, *(kind.size for kind in kinds)])
-        self._bank_sizes: dict[str, tuple[str, dict[str, int]]] = {}
-        self._add_banks(kinds)
+        self._storage = storage
+        if storage.banks:
+            self.banks = nn.ParameterDict(
+                {bank.name: nn.Parameter(self._fresh(bank)) for bank in storage.banks.values()}
+            )
 
-    def _add_banks(self, kinds: tuple[Kind, ...]) -> None:
-        """Store one tensor for each combination of private sizes, initially the shared slice."""
-        banks = {}
-        for name, text in self._layouts.items():
-            private = self._sharing.private_axes(axes.parse(text), self._elastic)
-            for key in slicing.combinations(private, (kind.size for kind in kinds)):
-                if private and key != tuple((axis, self._largest.size[axis]) for axis in private):
-                    sizes = {**self._largest.size, **dict(key)}
-                    part = tuple(sizes.items())
-                    how = slicing.plan(text, self._largest.sizes, part, self._sharing)
-                    shared = slicing.take(self.get_parameter(name), how)
-                    banks[_bank(name, key)] = nn.Parameter(shared.detach().clone())
-                    self._bank_sizes[_bank(name, key)] = text, sizes
-        if banks:
-            self.banks = nn.ParameterDict(banks)
+    def _fresh(self, bank: Bank) -> Tensor:
+        """Return a bank's first values: the shared slice, or where it is too small, its own kind's.
+
+        Raises:
+            ValueError: the shared tensor is too small, and no kind has all sizes of the bank.
+        """
+        stored, shared = self._storage, self.get_parameter(bank.parameter).detach()
+        text = stored.layouts[bank.parameter]
+        if all(n <= stored.largest.size[axis] for axis, n in bank.sizes):
+            how = slicing.plan(text, stored.largest.sizes, bank.sizes, stored.sharing)
+            return slicing.take(shared, how).clone()
+        module = family(stored.family).build_unit(stored.config, bank.kind)
+        found = module.get_parameter(bank.parameter).detach()
+        if found.shape != axes.parse(text).shape(dict(bank.sizes)):
+            raise ValueError(f"no kind of {stored.largest.role} fills {bank.name}: {bank.sizes}")
+        return found.to(shared)
 
     def stored(self) -> Iterator[tuple[str, nn.Parameter, axes.Layout, dict[str, int]]]:
         """Yield name, tensor, layout and sizes of all that the unit stores, banks included."""
-        for name, text in self._layouts.items():
-            yield name, self.get_parameter(name), axes.parse(text), self._largest.size
-        for bank, (text, sizes) in self._bank_sizes.items():
-            yield f"banks.{bank}", self.banks[bank], axes.parse(text), sizes
+        layouts = self._storage.layouts
+        for name, text in layouts.items():
+            yield name, self.get_parameter(name), axes.parse(text), self._storage.largest.size
+        for bank in self._storage.banks.values():
+            layout = axes.parse(layouts[bank.parameter])
+            yield f"banks.{bank.name}", self.banks[bank.name], layout, dict(bank.sizes)
 
     def steps(self, kind: Kind) -> tuple[Step, ...]:
         """Return what one kind takes from the storage."""
-        owner = (self._family.name, self._config)
-        return _steps(owner, self._largest, kind, self._sharing, self._elastic)
+        return self._storage.steps(kind)
 
     def program(self, kind: Kind, device: torch.device) -> Program:
         """Return how to run one kind in the present mode, training or evaluation."""
-        owner = (self._family.name, self._config)
-        return _program(
-            owner, self._largest, kind, self._sharing, self._elastic, self.training, device
-        )
+        return _program(self._storage, kind, self.training, device)
 
     def slices(self, steps: tuple[Step, ...]) -> dict[str, Tensor]:
         """Return the parameters of one kind by name inside the unit, differentiable."""
@@ -174,37 +161,9 @@ class ElasticBlock(Elastic):
 
 
 @lru_cache(maxsize=65536)
-def _steps(
-    owner: tuple[str, Config],
-    largest: Kind,
-    kind: Kind,
-    sharing: Rules,
-    elastic: frozenset[str],
-) -> tuple[Step, ...]:
-    name, config = owner
-    found: list[Step] = []
-    for parameter, text in family(name).layouts(config, largest.role, sharing.legacy).items():
-        private = sharing.private_axes(axes.parse(text), elastic)
-        key = tuple((axis, kind.size[axis]) for axis in private)
-        shared = all(largest.size[axis] == n for axis, n in key)
-        stored = largest.sizes if shared else tuple({**largest.size, **dict(key)}.items())
-        how = slicing.plan(text, stored, kind.sizes, sharing)
-        found.append((parameter, None if shared else _bank(parameter, key), how))
-    return tuple(found)
-
-
-@lru_cache(maxsize=65536)
-def _program(
-    owner: tuple[str, Config],
-    largest: Kind,
-    kind: Kind,
-    sharing: Rules,
-    elastic: frozenset[str],
-    training: bool,
-    device: torch.device,
-) -> Program:
-    steps = _steps(owner, largest, kind, sharing, elastic)
-    return Program(steps, twin(*owner, kind, training, device))
+def _program(storage: Storage, kind: Kind, training: bool, device: torch.device) -> Program:
+    lent = twin(storage.family, storage.config, kind, training, device)
+    return Program(storage.steps(kind), lent)
 
 
 def parameter_name(key: str) -> str:
@@ -214,8 +173,3 @@ def parameter_name(key: str) -> str:
         return key
     name = bank.partition("@")[0].replace(":", ".")
     return f"{owner}.{name}".strip(".")
-
-
-def _bank(name: str, key: tuple[tuple[str, int], ...]) -> str:
-    sizes = ",".join(f"{axis}={n}" for axis, n in key)
-    return f"{name.replace('.', ':')}@{sizes}"

@@ -144,6 +144,7 @@ def _describe(model: nn.Module) -> dict[str, Any]:
             "largest": model.largest.to_dict(),
             "options": model.config.to_dict(),
             "space": model.space.to_dict() if model.space else None,
+            **({"stored_space": model.stored_space.to_dict()} if model.stored_space else {}),
             "sharing": model.sharing.to_json(),
             **({"input": model.input} if model.input else {}),
         }
@@ -164,10 +165,17 @@ def _rebuild(record: Mapping[str, Any], folder: Path) -> nn.Module:
         if record["kind"] not in ("supernet", "model"):
             raise unknown("kind of model", record["kind"], ("supernet", "model"))
         if record["kind"] == "supernet":
-            space = Space.from_dict(record["space"]) if record["space"] else None
-            largest = Arch.from_dict(record["largest"])
-            options = dict(record["options"])
-            return Supernet(space, sharing=record["sharing"], largest=largest, **options)
+            space, stored = (
+                Space.from_dict(given) if given else None
+                for given in (record["space"], record.get("stored_space"))
+            )
+            return Supernet(
+                space,
+                sharing=record["sharing"],
+                largest=Arch.from_dict(record["largest"]),
+                stored_space=stored,
+                **dict(record["options"]),
+            )
         arch = Arch.from_dict(record["arch"])
         made = family(arch.family)
         return build_static(made, make_config(made, arch, record["options"]), arch)

@@ -45,7 +45,11 @@ def resize(
     if isinstance(model, Supernet):
         sharing = model.sharing.to_json()
         target: nn.Module = Supernet(
-            model.space, sharing=sharing, largest=model.largest, **new.to_dict()
+            model.space,
+            sharing=sharing,
+            largest=model.largest,
+            stored_space=model.stored_space,
+            **new.to_dict(),
         )
     else:
         target = build_static(made, new, arch)
@@ -56,7 +60,7 @@ def resize(
         given = state.get(name)
         if given is None or (new_head and parameter_name(name).startswith("head.")):
             return fresh
-        if old.grid != new.grid:
+        if old.img_size != new.img_size:
             resized = made.resize(name, given, tuple(fresh.shape), old, new)
             given = given if resized is None else resized
         return given if given.shape == fresh.shape else fresh

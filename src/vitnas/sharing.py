@@ -77,7 +77,12 @@ class Rules:
 
     def private_axes(self, layout: Layout, elastic: frozenset[str]) -> tuple[str, ...]:
         """Return the axes of a parameter whose sizes each have a tensor of their own."""
-        return tuple(a for a in layout.axes if a in elastic and self.policy(a).private)
+        return tuple(a for a in layout.all_axes if a in elastic and self.policy(a).private)
+
+    @property
+    def private(self) -> bool:
+        """Whether sizes of some axis each have a tensor of their own."""
+        return any(POLICIES[name].private for name in self._names())
 
     @property
     def legacy(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -106,10 +106,3 @@ def elastic_axes(kinds: Iterable[Mapping[str, int]]) -> frozenset[str]:
         for axis, n in sizes.items():
             seen.setdefault(axis, set()).add(n)
     return frozenset(axis for axis, found in seen.items() if len(found) > 1)
-
-
-def combinations(
-    axes: tuple[str, ...], kinds: Iterable[Mapping[str, int]]
-) -> Iterator[tuple[tuple[str, int], ...]]:
-    """Yield each combination of sizes of these axes that occurs in the kinds, once."""
-    yield from dict.fromkeys(tuple((axis, kind[axis]) for axis in axes) for kind in kinds)

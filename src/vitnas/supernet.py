@@ -6,6 +6,7 @@ inside its own forward; see `vitnas.elastic`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,22 +20,26 @@ from vitnas.errors import InputError, unknown
 from vitnas.models import Config, Family, Kind, Unit, family, make_config
 from vitnas.sharing import Rules, Sharing, rules
 from vitnas.space import Space
+from vitnas.storage import Storage, make_storage
 
 
 class Supernet(Elastic):
     """A weight-sharing supernet of a search space.
 
     Args:
-        space: the architectures that it serves; None serves all that fit inside `largest`.
+        space: the architectures that it serves; None serves all that fit inside what is stored.
         num_classes: classes of the head.
         img_size: height and width of the images, or one number for both.
         sharing: a policy for all axes, or a mapping from axis to policy (see `vitnas.sharing`).
-        largest: the stored architecture where it is larger than `space.largest`.
+        largest: the stored architecture, where it is larger than that of the space.
+        stored_space: the space whose sizes get tensors where a policy keeps them private, if it is
+            wider than `space`.
         static: the model to take over instead of building one (its config must be the same).
         options: other options of the family's config, such as patch_size or drop_path_rate.
 
     Raises:
-        InputError: an unknown option or policy, or a space that doesn't fit inside `largest`.
+        InputError: an unknown option or policy, a space that doesn't fit inside what is stored, or
+            private sizes without a space that lists them.
     """
 
     def __init__(
@@ -45,29 +50,44 @@ class Supernet(Elastic):
         *,
         sharing: Sharing = "prefix",
         largest: Arch | None = None,
+        stored_space: Space | None = None,
         static: nn.Module | None = None,
         **options: Any,
     ) -> None:
-        if space is None and largest is None:
+        held = stored_space or space
+        top = largest or (held.largest if held else None)
+        if top is None:
             raise InputError("a supernet needs a space, or its largest architecture")
-        top = largest if largest is not None else space.largest  # type: ignore[union-attr]
         model = family(top.family)
         options |= {"num_classes": num_classes, "img_size": img_size}
         config = make_config(model, top, options)
         if config.drop_path_depth is None:
             config = make_config(model, top, {**options, "drop_path_depth": _layers(top)})
         units = model.units(config, top)
-        kinds = _kinds(space, model, config, units)
         law = rules(sharing, model.sharing)
         _check_axes(law, units)
+        if law.private and held is None:
+            raise InputError(
+                "the sharing keeps sizes apart (independent), which needs a space that lists them; "
+                "give space, or stored_space where other architectures may run too"
+            )
+        kinds = _kinds(held, model, config, units)
+        storages = {
+            unit.path: make_storage(model.name, config, unit.kind, kinds[unit.path], law)
+            for unit in units
+        }
+        for served in dict.fromkeys((held, space)):
+            for arch in served.tied() if served is not None else ():
+                check_fits(model.units(config, arch), storages)
         static = model.build(config, top) if static is None else static
-        super().__init__(static, (model, config), units[0].kind, kinds[""], law)
+        super().__init__(static, storages[""])
         _check(model, config, static, units, law)
         for unit in units[1:]:
             part = static.get_submodule(unit.path)
-            elastic = ElasticBlock(part, (model, config), unit.kind, kinds[unit.path], law)
-            self.set_submodule(unit.path, elastic)
+            self.set_submodule(unit.path, ElasticBlock(part, storages[unit.path]))
+        self._storages = storages
         self.space = space
+        self.stored_space = stored_space
         self.largest = top
         self.input: dict[str, Any] | None = None
         """How images are prepared for pretrained weights; travels with extracted models."""
@@ -75,12 +95,12 @@ class Supernet(Elastic):
     @property
     def config(self) -> Any:
         """The family's config: classes, image size and options."""
-        return self._config
+        return self._storage.config
 
     @property
     def sharing(self) -> Rules:
         """The sharing policies in force."""
-        return self._sharing
+        return self._storage.sharing
 
     def units(self, arch: Arch) -> tuple[Unit, ...]:
         """Return the units of an architecture, the root first.
@@ -88,7 +108,10 @@ class Supernet(Elastic):
         Raises:
             InputError: the architecture is not in the space, or does not fit inside the largest.
         """
-        return _units(self._family.name, self._config, self.space, self.largest, arch)
+        units = _units(self.largest.family, self.config, self.space, self.largest, arch)
+        if self.space is None:
+            check_fits(units, self._storages)
+        return units
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         """Return the logits (B, num_classes) of a subnet for images (B, in_chans, H, W).
@@ -99,11 +122,12 @@ class Supernet(Elastic):
         root, *blocks = self.units(arch)
         program = self.program(root.kind, x.device)
         parameters = self.slices(program.steps)
-        x = self.run(program, parameters, x, self._family.stem)
+        model = family(self.largest.family)
+        x = self.run(program, parameters, x, model.stem)
         for unit in blocks:
             block: Any = self.get_submodule(unit.path)  # an ElasticBlock, or a wrapper of one
             x = block(x, block.program(unit.kind, x.device))
-        return self.run(program, parameters, x, self._family.head)
+        return self.run(program, parameters, x, model.head)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: keep only the input of each block, as timm's models do."""
@@ -130,7 +154,7 @@ class Supernet(Elastic):
         """
         state = self.subnet_state(arch)
         with torch.random.fork_rng(devices=[]):
-            model = build_static(self._family, self._config, arch)
+            model = build_static(family(arch.family), self.config, arch)
         first = next(iter(state.values()))
         model.to(device=first.device, dtype=first.dtype)
         model.load_state_dict(state, strict=True)
@@ -187,41 +211,30 @@ def _units(
         space.validate(arch)
     model = family(name)
     make_config(model, arch, config.to_dict())
-    units, stored = model.units(config, arch), model.units(config, largest)
-    if space is None:
-        check_fits(units, stored)
-    return units
+    return model.units(config, arch)
 
 
-def check_fits(units: tuple[Unit, ...], stored: tuple[Unit, ...]) -> None:
-    """Check that units exist in a stored model and are no larger.
+def check_fits(units: tuple[Unit, ...], storages: Mapping[str, Storage]) -> None:
+    """Check that all parameters of some units are stored, and no larger than what is stored.
 
     Raises:
-        InputError: they don't; the message names the first that does not fit.
+        InputError: they aren't; the message names the first that does not fit.
     """
-    room = {unit.path: unit.kind.size for unit in stored}
     for unit in units:
-        if unit.path not in room:
+        if unit.path not in storages:
             raise InputError(f"the architecture has {unit.path}, the supernet ends before it")
-        for axis, n in unit.kind.sizes:
-            if n > room[unit.path][axis]:
-                where = unit.path or "the root"
-                raise InputError(
-                    f"{axis} of {where} is {n}, the supernet has {room[unit.path][axis]}"
-                )
+        storages[unit.path].check(unit.kind, unit.path)
 
 
 def _kinds(
     space: Space | None, model: Family, config: Any, stored: tuple[Unit, ...]
 ) -> dict[str, tuple[Kind, ...]]:
-    """Return all kinds that each unit can have in a space, after checking that they fit."""
+    """Return all kinds that each unit can have in a space."""
     kinds: dict[str, dict[Kind, None]] = {unit.path: {unit.kind: None} for unit in stored}
     for arch in space.tied() if space is not None else ():
         make_config(model, arch, config.to_dict())
-        units = model.units(config, arch)
-        check_fits(units, stored)
-        for unit in units:
-            kinds[unit.path][unit.kind] = None
+        for unit in model.units(config, arch):
+            kinds.setdefault(unit.path, {})[unit.kind] = None
     return {path: tuple(found) for path, found in kinds.items()}
 
 

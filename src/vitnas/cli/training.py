@@ -128,7 +128,7 @@ def new_supernet(space: Space, settings: TrainRecipe, data: Data) -> Supernet:
 
 
 _FIXED = {
-    *("space", "largest", "static"),
+    *("space", "largest", "stored_space", "static"),
     *("num_classes", "img_size", "in_chans", "drop_path_rate", "drop_path_depth"),
 }
 

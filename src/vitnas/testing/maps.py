@@ -148,7 +148,8 @@ def _layouts(net: Supernet, kind: Kind, legacy: bool | None = None) -> Mapping[s
 
 
 def _axes(layouts: Mapping[str, str]) -> set[str]:
-    return {axis for text in layouts.values() for axis in parse(text).axes if not axis.isdigit()}
+    named = (axis for text in layouts.values() for axis in parse(text).all_axes)
+    return {axis for axis in named if not axis.isdigit()}
 
 
 def _steady(net: Supernet) -> Supernet:

@@ -121,6 +121,10 @@ def make(
             for parameter in static.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
         net = Supernet(space, sharing=sharing, static=copy.deepcopy(static), **options)
+        with torch.no_grad():
+            for parameter in net.parameters():  # private ones that are no slice start afresh
+                if bool((parameter == parameter.flatten()[0]).all()):
+                    parameter.add_(0.1 * torch.randn_like(parameter))
     return net.eval(), static
 
 
