@@ -52,6 +52,7 @@ NET = {"slicing", "storage", "elastic", "supernet"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "devices": set(),
     "arch": set(),
     "genes": set(),
     "choice": {"arch", "genes"},

@@ -44,9 +44,9 @@ def evaluate(
 
     from vitnas import folder
     from vitnas.data.cache import eval_cache
+    from vitnas.devices import resolve_device
     from vitnas.evaluate import evaluate as run_evaluation
     from vitnas.supernet import Supernet
-    from vitnas.train.devices import resolve_device
 
     target = resolve_device(device)
     net = folder.load(model)
