@@ -159,8 +159,7 @@ def write(split: Split, folder: Path) -> Split:
 
 def search_on(case: Case, split: EvalSet, seed: int, generations: int) -> list[Record]:
     """Search at the official population settings, below the median number of parameters."""
-    config = case.net.config.to_dict()
-    costs = {"params": partial(cost.params, **config), "macs": partial(cost.macs, **config)}
+    costs = cost.counters(**case.net.config.to_dict())
     median = statistics.median(costs["params"](SPACE.sample(i)) for i in range(201))
     size = best_batch_size(case.net, split, seconds=0.2)
     images = racing_order(case.net, split, seed, batch_size=size)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import random
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import vitnas
 from vitnas import files
 from vitnas.arch import Arch
-from vitnas.cost import macs, params
+from vitnas.cost import counters
 from vitnas.search.ledger import Record
 from vitnas.search.limits import Limit
 from vitnas.search.racing import one_by_one
@@ -20,14 +19,14 @@ from vitnas.search.study import search
 
 SPACE = vitnas.space("autoformer-digits")
 OPTIONS: dict[str, Any] = {"num_classes": 10, "img_size": 8, "in_chans": 1}
-COSTS = {"params": partial(params, **OPTIONS), "macs": partial(macs, **OPTIONS)}
+COSTS = counters(**OPTIONS)
 LIMIT = Limit("params", maximum=60_000)
 
 
 def score(arch: Arch) -> float:
     """A plausible top-1 in percent: larger is better, with a fixed noise for each architecture."""
     noise = random.Random(repr(arch)).gauss(0, 0.3)
-    gain = math.log(params(arch, **OPTIONS) / 9_000) + 0.1 * arch["depth"]  # type: ignore[operator]
+    gain = math.log(COSTS["params"](arch) / 9_000) + 0.1 * arch["depth"]  # type: ignore[operator]
     return round(94.0 + 1.4 * gain + noise, 2)
 
 

@@ -13,7 +13,7 @@ from tyro.conf import UseAppendAction, arg
 
 from vitnas.cli.log import say
 from vitnas.cli.rounds import RoundProgress, show
-from vitnas.cli.searching import costs_of, load_supernet, read_limits, search_split
+from vitnas.cli.searching import load_supernet, read_limits, search_split
 from vitnas.cli.training import (
     model_options,
     new_supernet,
@@ -116,17 +116,17 @@ def evolve_space(
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     opened = open_training_data(recipe, settings)
 
-    from vitnas import files
+    from vitnas import cost, files
     from vitnas import run as layout
     from vitnas.candidates import evaluation
+    from vitnas.devices import resolve_device
     from vitnas.search.space_evolution import Trained
     from vitnas.search.space_evolution import evolve_space as run_evolution
-    from vitnas.train.devices import resolve_device
     from vitnas.train.prepare import recipe_input
 
     target = str(resolve_device(device))
     input, sizes = recipe_input(settings, opened), model_options(settings, opened)
-    costs = costs_of({name: value for name, value in sizes.items() if name != "sharing"})
+    costs = cost.counters(**{name: value for name, value in sizes.items() if name != "sharing"})
 
     def train(current: Space, number: int) -> Trained:
         own = dataclasses.replace(settings, space=as_mapping(current))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vitnas.cli.log import say, table
-from vitnas.cli.searching import costs_of, load_supernet, read_limits, search_split
+from vitnas.cli.searching import load_supernet, read_limits, search_split
 from vitnas.cli.usage import (
     MaybeName,
     MaybeNumber,
@@ -83,15 +83,16 @@ def search(
         raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
     source = layout.supernet_folder(run)
 
+    from vitnas import cost
     from vitnas.cli.progress import SearchProgress
+    from vitnas.devices import resolve_device
     from vitnas.folder import read_config
     from vitnas.search.limits import check_possible
     from vitnas.search.study import search as run_search
-    from vitnas.train.devices import resolve_device
 
     target = str(resolve_device(device))
     net, space = load_supernet(source)
-    costs = costs_of(net.config.to_dict())
+    costs = cost.counters(**net.config.to_dict())
     check_possible(space, limits, costs)  # before images are decoded
     record = read_config(source)
     opened = layout.open_model_data(record, data, root)

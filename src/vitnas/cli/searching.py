@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vitnas.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from vitnas.data.cache import EvalSet
     from vitnas.data.sources import Data
     from vitnas.data.transforms import Input
-    from vitnas.search.limits import Costs, Limit
+    from vitnas.search.limits import Limit
     from vitnas.space import Space
     from vitnas.supernet import Supernet
 
@@ -38,13 +35,6 @@ def read_limits(
         for metric, (low, high) in given.items()
         if low is not None or high is not None
     )
-
-
-def costs_of(options: Mapping[str, Any]) -> Costs:
-    """Return the costs to record of the subnets of a supernet with these options."""
-    from vitnas.cost import macs, params
-
-    return {"params": partial(params, **options), "macs": partial(macs, **options)}
 
 
 def load_supernet(folder: Path) -> tuple[Supernet, Space]:

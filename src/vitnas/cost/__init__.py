@@ -5,6 +5,6 @@ a formula of each unit's sizes. Both are remembered per kind of unit.
 """
 
 from vitnas.cost.conventions import CONVENTIONS, convention
-from vitnas.cost.exact import macs, params
+from vitnas.cost.exact import counters, macs, params
 
-__all__ = ["CONVENTIONS", "convention", "macs", "params"]
+__all__ = ["CONVENTIONS", "convention", "counters", "macs", "params"]

@@ -6,7 +6,7 @@ One multiply-add is two FLOPs; nothing here counts FLOPs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 from vitnas.arch import Arch
@@ -60,6 +60,11 @@ def macs(
         raise unknown("attention", attention, get_args(Attention))
     options |= {"num_classes": num_classes, "img_size": img_size}
     return _sum(_macs, arch, options, attention)
+
+
+def counters(**options: Any) -> dict[str, Callable[[Arch], int]]:
+    """Return `params` and `macs` for models of the same options, as the costs of a search."""
+    return {"params": partial(params, **options), "macs": partial(macs, **options)}
 
 
 def _sum(count: Callable[..., int], arch: Arch, options: dict[str, Any], *how: Any) -> int:
