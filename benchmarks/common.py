@@ -7,12 +7,18 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import torch
+from torch import Tensor
+
+from vitnas.arch import Arch
+from vitnas.space import Space
 
 Work = Callable[[], object]
+GEMM = 1024  # rows and columns of the matrices that the machine's limit is measured with
 
 
 def arguments(what: str) -> argparse.ArgumentParser:
@@ -38,24 +44,41 @@ def alternate(works: Mapping[str, Work], repeats: int, warmup: int = 2) -> dict[
     return seconds
 
 
-def ratios(slow: list[float], fast: list[float]) -> str:
-    """Return the median of the ratios round by round, and their range."""
+def ratios(slow: list[float] | None, fast: list[float]) -> str:
+    """Return the median of the ratios round by round, and their range; "-" without the slower."""
+    if slow is None:
+        return "-"
     each = [a / b for a, b in zip(slow, fast, strict=True)]
     return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
 
 
-def limit(slow: list[float], gemm: list[float], macs: float, size: int = 1024) -> str:
-    """Return how much faster than `slow` a machine is that does nothing but matrix products.
+def limit(gemm: list[float], macs: float) -> list[float]:
+    """Return the seconds of a machine that does nothing but the multiply-adds of a work.
 
-    `gemm` are the seconds of `gemm_rate(size)` in the same rounds, `macs` what the work multiplies.
+    `gemm` are the seconds of `gemm_rate()` in the same rounds.
     """
-    return ratios(slow, [seconds * macs / size**3 for seconds in gemm])
+    return [seconds * macs / GEMM**3 for seconds in gemm]
 
 
-def gemm_rate(size: int = 1024) -> Work:
-    """Return the work of one square matrix product, size³ multiply-adds: the machine's limit."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
+def gemm_rate() -> Work:
+    """Return the work of one large matrix product: the machine's limit."""
+    a, b = torch.randn(GEMM, GEMM), torch.randn(GEMM, GEMM)
     return lambda: torch.mm(a, b)
+
+
+def extremes(searched: Space) -> dict[str, Arch]:
+    """Return the largest, the smallest and a random architecture."""
+    largest, smallest = searched.largest, searched.smallest
+    return {"largest": largest, "smallest": smallest, "random": searched.sample(0)}
+
+
+def random_batch(
+    config: Mapping[str, Any], size: int, device: str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return random images and labels for a net of an official configuration."""
+    side, classes = config["img_size"], config["num_classes"]
+    images = torch.randn(size, 3, side, side, device=device)
+    return images, torch.randint(0, classes, (size,), device=device)
 
 
 def machine() -> str:
@@ -69,7 +92,7 @@ def machine() -> str:
     )
 
 
-def table(title: str, rows: list[tuple[str, ...]]) -> None:
+def table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows of text in columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     print(f"\n{title}\n{machine()}")

@@ -31,6 +31,14 @@ from vitnas.spaces import space
 from vitnas.supernet import Supernet
 
 SIZES = {"autoformer-digits": 8, "autoformer-nano": 32}
+HEADING = (
+    *("space", "drop path", "kinds (at one block)", "kinds drawn"),
+    *("recompile_limit", "graphs", "blocks run uncompiled, %", "graphs <= kinds"),
+)
+GAIN_HEADING = (
+    *("space", "kinds", "compiling, with one run", "eager / compiled, forward"),
+    *("eager / compiled, training step", "difference"),
+)
 
 
 @dataclass
@@ -103,7 +111,7 @@ def counting(args: Namespace, name: str, drop_path: float) -> list[tuple[str, ..
     net = supernet(searched, drop_path, args.device)
     archs = [searched.sample(rng) for _ in range(args.archs)]
     possible, each = kinds(net, list(searched.tied()))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for limit in (None, possible):
         count, ran = graphs(net, archs, limit)
         seen = kinds(net, archs)[0]
@@ -192,10 +200,9 @@ def main() -> None:
     parser.add_argument("--space", default="autoformer-tiny", help="of the archs that are timed")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch._logging.set_logs(dynamo=logging.ERROR)  # its warnings at the limit are counted here
-    heading = ("space", "drop path", "kinds (at one block)", "kinds drawn")
-    heading += ("recompile_limit", "graphs", "blocks run uncompiled, %", "graphs <= kinds")
-    rows = [heading]
+    # Its warnings at the limit are counted here.
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+    rows: list[tuple[str, ...]] = [HEADING]
     for name in ("autoformer-digits", "autoformer-nano", "autoformer-tiny"):
         for drop_path in (0.0, 0.1):
             rows += counting(args, name, drop_path)
@@ -206,11 +213,9 @@ def main() -> None:
             "\nNo C++ compiler (g++ or clang++, or CXX) is here: eager and compiled not compared."
         )
         return
-    heading = ("space", "kinds", "compiling, with one run", "eager / compiled, forward")
-    heading += ("eager / compiled, training step", "difference")
     table(
         f"Compiled blocks on {args.device}, batch {args.batch_size}, {args.timed} archs",
-        [heading, gain(args)],
+        [GAIN_HEADING, gain(args)],
     )
 
 

@@ -106,7 +106,7 @@ def main() -> None:
                 name,
                 f"{statistics.median(rates):,.0f}",
                 f"{min(rates):,.0f} to {max(rates):,.0f}",
-                ratios(slow, found) if slow else "-",
+                ratios(slow, found),
                 exact[name] if slow else "-",
             )
         )

@@ -215,7 +215,7 @@ def speeds(seconds: Mapping[str, list[float]], case: Case) -> list[tuple[str, ..
     base = seconds.get("official")
     for key in (key for key in names if key in seconds):
         each = seconds[key]
-        gain, whole = (ratios(slow, each) if slow else "-" for slow in (before, base))
+        gain, whole = (ratios(slow, each) for slow in (before, base))
         rows.append((names[key], f"{statistics.median(each):.1f}", whole, gain))
         before = each
     if not base or not before:

@@ -7,26 +7,13 @@ from argparse import Namespace
 import torch
 from torch import nn
 
-from common import Work, alternate, arguments, gemm_rate, limit, ratios, table
+from common import Work, alternate, arguments, extremes, gemm_rate, limit, ratios, table
 from official import TINY, pair, run
 from vitnas import cost
 from vitnas.arch import Arch
-from vitnas.space import Space
 from vitnas.spaces import space
 from vitnas.supernet import Supernet
 from vitnas.zoo import arch as published
-
-SIZE = 1024
-
-
-def archs(searched: Space) -> dict[str, Arch]:
-    """Return the architectures to time."""
-    return {
-        "published T": published("autoformer-tiny"),
-        "largest": searched.largest,
-        "smallest": searched.smallest,
-        "random": searched.sample(0),
-    }
 
 
 @torch.inference_mode()
@@ -37,7 +24,7 @@ def row(
     images = torch.randn(args.batch_size, 3, 224, 224)
     model = net.extract(arch)
     works: dict[str, Work] = {
-        "gemm": gemm_rate(SIZE),
+        "gemm": gemm_rate(),
         "supernet": lambda: net(images, arch),
         "extracted": lambda: model(images),
     }
@@ -47,14 +34,14 @@ def row(
         error = (run(theirs, arch, images) - net(images, arch)).abs().max()
         exact = f"{float(error):.1e}"
     seconds = alternate(works, args.repeats)
-    macs = cost.macs(arch, attention="factorised") * args.batch_size
     slow = seconds.get("official")
+    bound = limit(seconds["gemm"], cost.macs(arch, attention="factorised") * args.batch_size)
     return (
         name,
-        ratios(slow, seconds["supernet"]) if slow else "-",
-        ratios(slow, seconds["extracted"]) if slow else "-",
-        limit(slow, seconds["gemm"], macs, SIZE) if slow else "-",
-        ratios([s * macs / SIZE**3 for s in seconds["gemm"]], seconds["extracted"]),
+        ratios(slow, seconds["supernet"]),
+        ratios(slow, seconds["extracted"]),
+        ratios(slow, bound),
+        ratios(bound, seconds["extracted"]),
         exact,
     )
 
@@ -67,7 +54,8 @@ def main() -> None:
     net.eval()
     if theirs is not None:
         theirs.eval()
-    named = archs(space("autoformer-tiny-wide"))
+    named = {"published T": published("autoformer-tiny")}
+    named |= extremes(space("autoformer-tiny-wide"))
     rows = [row(name, arch, theirs, net, args) for name, arch in named.items()]
     heading = (
         "subnet",

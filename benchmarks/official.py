@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import sys
 import types
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from vitnas.arch import Arch
 from vitnas.interop import cream
+from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 
 TINY = {
@@ -33,20 +35,34 @@ NANO = {**TINY, "img_size": 32, "patch_size": 4, "embed_dim": 128, "depth": 6, "
 NANO["num_classes"] = 10
 
 
+def nano_space(*mlp_ratio: float) -> Space:
+    """Return a space whose largest architecture is that of `NANO`."""
+    return Space(
+        "autoformer",
+        (
+            Choice("depth", (4, 5, 6)),
+            Choice("mlp_ratio", mlp_ratio, "block"),
+            Choice("num_heads", (1, 2), "block"),
+            Choice("embed_dim", (64, 96, 128)),
+        ),
+        name="nano of the benchmarks",
+    )
+
+
 def official(path: str, config: dict[str, Any]) -> nn.Module:
     """Build the original supernet; it imports a module that torch no longer has."""
     if "torch._six" not in sys.modules:
         shim = types.ModuleType("torch._six")
-        shim.container_abcs = collections.abc  # type: ignore[attr-defined]
+        vars(shim)["container_abcs"] = collections.abc
         sys.modules["torch._six"] = shim
     root = Path(path)
     root = root / "AutoFormer" if (root / "AutoFormer").is_dir() else root
     sys.path.insert(0, str(root))
     try:
-        from model.supernet_transformer import Vision_TransformerSuper
+        module = import_module("model.supernet_transformer")
     finally:
         sys.path.remove(str(root))
-    made: nn.Module = Vision_TransformerSuper(**config)
+    made: nn.Module = module.Vision_TransformerSuper(**config)
     return made
 
 

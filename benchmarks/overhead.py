@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import Work, alternate, arguments, ratios, table
+from common import Work, alternate, arguments, extremes, random_batch, ratios, table
 from official import NANO, TINY, pair
 from train_step import NANO_SPACE
 from vitnas.arch import Arch
@@ -27,10 +28,15 @@ from vitnas.supernet import Supernet
 Forward = Callable[[Tensor], Tensor]
 
 
+def owners(net: Supernet, arch: Arch) -> list[Any]:
+    """Return the modules that own the parameters of an architecture's units."""
+    return [net.get_submodule(unit.path) for unit in net.units(arch)]
+
+
 def lent(net: Supernet, arch: Arch) -> tuple[Forward, list[Tensor]]:
     """Return the subnet as a function that takes no slice, and the parameters that it is lent."""
     model, device = family(arch.family), torch.device("cpu")
-    units: list[Any] = [net.get_submodule(unit.path) for unit in net.units(arch)]
+    units = owners(net, arch)
     parameters = []
     for owner, unit in zip(units, net.units(arch), strict=True):
         taken = owner.slices(owner.program(unit.kind, device).steps)
@@ -53,8 +59,7 @@ def slicing(net: Supernet, arch: Arch, mode: str) -> Work:
     """Return as a work what a step takes from the storage, and what that costs in its backward."""
     units = [
         (owner, owner.program(unit.kind, torch.device("cpu")).steps)
-        for unit in net.units(arch)
-        for owner in [net.get_submodule(unit.path)]
+        for owner, unit in zip(owners(net, arch), net.units(arch), strict=True)
     ]
 
     def take() -> list[Tensor]:
@@ -105,14 +110,14 @@ def rows(
     net: Supernet, archs: dict[str, Arch], images: Tensor, labels: Tensor, repeats: int
 ) -> list[tuple[str, ...]]:
     """Return a row for each architecture, forward alone and with backward."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for name, arch in archs.items():
         model: nn.Module = net.extract(arch)
         lending, slices = lent(net, arch)
         ways: dict[str, tuple[Forward, list[Tensor]]] = {
             "extracted": (model, list(model.parameters())),
             "lent": (lending, slices),
-            "supernet": (lambda x, arch=arch: net(x, arch), list(net.parameters())),
+            "supernet": (partial(net, arch=arch), list(net.parameters())),
         }
         with torch.no_grad():
             first, *others = (forward(images) for forward, _ in ways.values())
@@ -154,19 +159,11 @@ def main() -> None:
         ("6 layers of width 128", NANO, NANO_SPACE, 16 * args.batch_size),
     ]
     for title, config, searched, batch in cases:
-        size = config["img_size"]
         _, net = pair(None, config)
         net.train()
-        images = torch.randn(batch, 3, size, size)
-        labels = torch.randint(0, config["num_classes"], (batch,))
-        archs = {
-            "largest": searched.largest,
-            "smallest": searched.smallest,
-            "random": searched.sample(0),
-        }
-        made = rows(net, archs, images, labels, args.repeats)
+        made = rows(net, extremes(searched), *random_batch(config, batch), args.repeats)
         table(
-            f"Overhead of the supernet, {title} at {size} px, batch {batch}; "
+            f"Overhead of the supernet, {title} at {config['img_size']} px, batch {batch}; "
             "shares of the extracted model's time, median and quartiles",
             [heading, *made],
         )

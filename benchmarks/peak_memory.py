@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from common import arguments, table
+from common import arguments, extremes, random_batch, table
 from official import NANO, TINY, official, pair, run
 from train_step import NANO_SPACE, step
 from vitnas.arch import Arch
-from vitnas.space import Space
 from vitnas.spaces import space
 
 STEPS = 2
@@ -36,9 +34,7 @@ WAYS = ("official", "supernet", "checkpointed")
 
 def arch(net: str, name: str) -> Arch:
     """Return the architecture of a row."""
-    searched: Space = space("autoformer-tiny") if net == "AutoFormer-T" else NANO_SPACE
-    found: Arch = searched.sample(0) if name == "random" else getattr(searched, name)
-    return found
+    return extremes(space("autoformer-tiny") if net == "AutoFormer-T" else NANO_SPACE)[name]
 
 
 def resident() -> int:
@@ -59,27 +55,23 @@ def measure(args: Namespace) -> dict[str, int]:
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     chosen, batch = arch(net, name), args.batch_size * times
-    size, device = config["img_size"], torch.device(args.device)
-    images = torch.randn(batch, 3, size, size, device=device)
-    labels = torch.randint(0, config["num_classes"], (batch,), device=device)
-    model: nn.Module = official(args.cream, config) if way == "official" else pair(None, config)[1]
-    model.to(device).train()
-    if way == "checkpointed":
-        model.set_grad_checkpointing()  # type: ignore[operator]
-
-    def forward(x: Tensor) -> Tensor:
-        found: Tensor = run(model, chosen, x) if way == "official" else model(x, chosen)
-        return found
-
-    work = step(model, forward, images, labels, fused=None if way == "official" else True)
-    if device.type == "cuda":
+    images, labels = random_batch(config, batch, args.device)
+    if way == "official":
+        model = official(args.cream, config).to(args.device).train()
+        work = step(model, lambda x: run(model, chosen, x), images, labels, fused=None)
+    else:
+        supernet = pair(None, config)[1].to(args.device).train()
+        supernet.set_grad_checkpointing(way == "checkpointed")
+        work = step(supernet, lambda x: supernet(x, chosen), images, labels)
+    on_gpu = args.device.startswith("cuda")
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = hidden = torch.cuda.memory_allocated()
     else:
         before, hidden = resident(), peak()
     for _ in range(STEPS):
         work()
-    after = torch.cuda.max_memory_allocated() if device.type == "cuda" else peak()
+    after = torch.cuda.max_memory_allocated() if on_gpu else peak()
     return {"before": before, "peak": after, "hidden": hidden}
 
 

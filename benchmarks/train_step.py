@@ -11,25 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import profile
 
-from common import Work, alternate, arguments, gemm_rate, limit, ratios, table
-from official import NANO, TINY, pair, run
+from common import (
+    Work,
+    alternate,
+    arguments,
+    extremes,
+    gemm_rate,
+    limit,
+    random_batch,
+    ratios,
+    table,
+)
+from official import NANO, TINY, nano_space, pair, run
 from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.interop import cream
-from vitnas.space import Choice, Space
 from vitnas.spaces import space
 from vitnas.supernet import Supernet
 
-SIZE = 1024
-NANO_SPACE = Space(
-    "autoformer",
-    (
-        Choice("depth", (4, 5, 6)),
-        Choice("mlp_ratio", (3.0, 3.5, 4.0), "block"),
-        Choice("num_heads", (1, 2), "block"),
-        Choice("embed_dim", (64, 96, 128)),
-    ),
-)
+NANO_SPACE = nano_space(3.0, 3.5, 4.0)
 STAGES = {
     "linear layers": ("aten::mm", "aten::addmm"),
     "attention products": ("aten::bmm", "aten::baddbmm", "aten::_scaled_dot_product"),
@@ -59,22 +59,22 @@ def step(
 
 
 def gradient_difference(
-    theirs: nn.Module, net: Supernet, arch: Arch, batch: tuple[Tensor, Tensor], config: Any
+    theirs: nn.Module, net: Supernet, arch: Arch, batch: tuple[Tensor, Tensor]
 ) -> float:
     """Return the largest difference of gradients, relative to the largest of the same tensor."""
     images, labels = batch
-    both: list[nn.Module] = [theirs, net]
-    for model, forward in zip(
-        both, (lambda: run(theirs, arch, images), lambda: net(images, arch)), strict=True
-    ):
+    ways: list[tuple[nn.Module, Callable[[], Tensor]]] = [
+        (theirs, lambda: run(theirs, arch, images)),
+        (net, lambda: net(images, arch)),
+    ]
+    for model, forward in ways:
         model.zero_grad()
         F.cross_entropy(forward(), labels).backward()
     with torch.no_grad():
-        for model in both:
+        for model, _ in ways:
             for parameter in model.parameters():
-                parameter.data = (
-                    torch.zeros_like(parameter) if parameter.grad is None else (parameter.grad)
-                )
+                grad = parameter.grad
+                parameter.data = torch.zeros_like(parameter) if grad is None else grad
     wanted, found = theirs.state_dict(), cream.dump(net)
     return max(
         float((found[name] - want).abs().max() / want.abs().max().clamp_min(1e-30))
@@ -93,7 +93,8 @@ def works(
 
     def mixed(images: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return net(images, arch).float()
+            logits: Tensor = net(images, arch)
+        return logits.float()
 
     found = {
         "supernet": step(net, lambda images: net(images, arch), *batch),
@@ -111,22 +112,22 @@ def row(
     name: str, args: Namespace, config: dict[str, Any], arch: Arch, size: int
 ) -> tuple[str, ...]:
     """Time one architecture and return its line of the table."""
-    px, classes = config["img_size"], config["num_classes"]
-    batch = torch.randn(size, 3, px, px), torch.randint(0, classes, (size,))
-    seconds = alternate({"gemm": gemm_rate(SIZE), **works(args, config, arch, batch)}, args.repeats)
+    batch = random_batch(config, size)
+    seconds = alternate({"gemm": gemm_rate(), **works(args, config, arch, batch)}, args.repeats)
     ours, slow = seconds["supernet"], seconds.get("official")
-    options = {"patch_size": config["patch_size"], "attention": "factorised"}
-    macs = 3 * size * cost.macs(arch, classes, px, **options)
+    options = {name: config[name] for name in ("num_classes", "img_size", "patch_size")}
+    macs = 3 * size * cost.macs(arch, attention="factorised", **options)
+    bound = limit(seconds["gemm"], macs)
     exact = "-"
     if slow:
         theirs, net = pair(args.cream, config)
         assert theirs is not None
-        exact = f"{gradient_difference(theirs, net, arch, batch, config):.0e}"
+        exact = f"{gradient_difference(theirs, net, arch, batch):.0e}"
     return (
         name,
-        ratios(slow, ours) if slow else "-",
-        limit(slow, seconds["gemm"], macs, SIZE) if slow else "-",
-        ratios([s * macs / SIZE**3 for s in seconds["gemm"]], ours),
+        ratios(slow, ours),
+        ratios(slow, bound),
+        ratios(bound, ours),
         ratios(ours, seconds["extracted"]),
         ratios(ours, seconds["bf16"]),
         exact,
@@ -135,8 +136,7 @@ def row(
 
 def where(args: Namespace, config: dict[str, Any], arch: Arch, size: int) -> list[tuple[str, ...]]:
     """Return the share of each stage in the original's step, for the original and for ours."""
-    px, classes = config["img_size"], config["num_classes"]
-    batch = torch.randn(size, 3, px, px), torch.randint(0, classes, (size,))
+    batch = random_batch(config, size)
     spent: dict[str, dict[str, float]] = {}
     for system, work in works(args, config, arch, batch).items():
         for _ in range(3):
@@ -171,11 +171,7 @@ def main() -> None:
         "6 layers of width 128 at 32 px": nano,
     }.items():
         size = per * args.batch_size // 8
-        named = {
-            "largest": searched.largest,
-            "smallest": searched.smallest,
-            "random": searched.sample(0),
-        }
+        named = extremes(searched)
         rows = [row(name, args, config, arch, size) for name, arch in named.items()]
         heading = (
             "subnet",

@@ -12,20 +12,11 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from official import nano_space
 from vitnas.data.cache import EvalSet
-from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 
-SPACE = Space(
-    "autoformer",
-    (
-        Choice("depth", (4, 5, 6)),
-        Choice("mlp_ratio", (2.0, 3.0, 4.0), "block"),
-        Choice("num_heads", (1, 2), "block"),
-        Choice("embed_dim", (64, 96, 128)),
-    ),
-    name="nano of the benchmarks",
-)
+SPACE = nano_space(2.0, 3.0, 4.0)
 SIZE, PATCH, BATCH = 32, 8, 64
 
 
