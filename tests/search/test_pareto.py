@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitnas.errors import InputError
-from vitnas.search.pareto import front, hypervolume
+from vitnas.search.pareto import front, hypervolume, hypervolumes
 
 grid = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
 
@@ -38,6 +39,7 @@ def test_three_objectives(points: list[tuple[int, int, int]]) -> None:
 
 
 @given(grid)
+@settings(deadline=None)
 def test_the_hypervolume_is_the_number_of_dominated_unit_cells(
     points: list[tuple[int, int]],
 ) -> None:
@@ -47,14 +49,34 @@ def test_the_hypervolume_is_the_number_of_dominated_unit_cells(
     assert hypervolume(points, (True, False), (1, 5)) == cells
 
 
+@given(st.lists(st.tuples(*3 * [st.integers(0, 4)]), max_size=12))
+@settings(deadline=None)
+def test_the_hypervolume_of_three_objectives(points: list[tuple[int, int, int]]) -> None:
+    cells = sum(
+        any(all(v <= at for v, at in zip(p, cell, strict=True)) for p in points)
+        for cell in itertools.product(range(4), repeat=3)
+    )
+    assert hypervolume(points, (False, False, False), (4, 4, 4)) == cells
+
+
 def test_the_hypervolume_agrees_with_optuna() -> None:
     wfg = pytest.importorskip("optuna._hypervolume")
     np = pytest.importorskip("numpy")
     rng = random.Random(0)
-    points = [(rng.random(), rng.random()) for _ in range(50)]
-    ours = hypervolume(points, (False, False), (1, 1))
-    theirs = wfg.compute_hypervolume(np.array(points), np.array([1.0, 1.0]))
-    assert ours == pytest.approx(theirs, rel=1e-12)
+    for objectives in (2, 3):
+        points = [tuple(rng.random() for _ in range(objectives)) for _ in range(50)]
+        ours = hypervolume(points, (False,) * objectives, (1,) * objectives)
+        theirs = wfg.compute_hypervolume(np.array(points), np.array([1.0] * objectives))
+        assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+@given(grid)
+@settings(deadline=None)
+def test_hypervolumes_are_those_of_the_points_so_far(points: list[tuple[int, int]]) -> None:
+    found = hypervolumes(points, (True, False), (1, 5))
+    so_far = [points[:count] for count in range(1, len(points) + 1)]
+    assert found == [hypervolume(some, (True, False), (1, 5)) for some in so_far]
+    assert found == sorted(found)
 
 
 def test_bad_points_are_refused() -> None:
@@ -62,5 +84,7 @@ def test_bad_points_are_refused() -> None:
         front([(1,)], (True, False))
     with pytest.raises(InputError, match="none of them nan"):
         front([(1.0, float("nan"))], (True, False))
-    with pytest.raises(InputError, match="two objectives, got 3"):
-        hypervolume([(1, 2, 3)], (True, True, True), (0, 0, 0))
+    with pytest.raises(InputError, match=r"point \(1, 2\) needs 3 values"):
+        hypervolume([(1, 2)], (True, True, True), (0, 0, 0))
+    with pytest.raises(InputError, match=r"point \(0, 0\) needs 3 values"):
+        hypervolume([], (True, True, True), (0, 0))

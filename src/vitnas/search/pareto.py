@@ -1,4 +1,4 @@
-"""The Pareto front of several objectives, and the area that a front of two dominates."""
+"""The Pareto front of several objectives, and the hypervolume that it dominates."""
 
 from __future__ import annotations
 
@@ -28,22 +28,39 @@ def front(points: Sequence[Sequence[float]], maximize: Sequence[bool]) -> list[i
 def hypervolume(
     points: Sequence[Sequence[float]], maximize: Sequence[bool], reference: Sequence[float]
 ) -> float:
-    """Return the exact area that points of two objectives dominate, up to a reference point.
+    """Return the exact volume that points dominate, up to a reference point.
 
-    Points that are no better than the reference in both objectives add nothing.
+    Of two objectives it is an area. Points that are no better than the reference in every
+    objective add nothing.
 
     Raises:
-        InputError: not two objectives, or a value is nan.
+        InputError: a point has another number of objectives, or a value is nan.
     """
-    if len(maximize) != 2:
-        raise InputError(f"the hypervolume takes two objectives, got {len(maximize)}")
-    ((x_end, y_end),) = _lower_is_better([reference], maximize)
-    area, y_best = 0.0, y_end
-    for x, y in sorted(_lower_is_better(points, maximize)):
-        if x < x_end and y < y_best:
-            area += (x_end - x) * (y_best - y)
-            y_best = y
-    return area
+    return (hypervolumes(points, maximize, reference) or [0.0])[-1]
+
+
+def hypervolumes(
+    points: Sequence[Sequence[float]], maximize: Sequence[bool], reference: Sequence[float]
+) -> list[float]:
+    """Return the hypervolume of the first point, of the first two, and so on; it never falls.
+
+    Raises:
+        InputError: as for `hypervolume`.
+    """
+    import moocore
+
+    (end,) = _lower_is_better([reference], maximize)
+    best: list[tuple[float, ...]] = []
+    volumes = [0.0]
+    for row in _lower_is_better(points, maximize):
+        better = all(value < worst for value, worst in zip(row, end, strict=True))
+        if better and not any(other == row or _dominates(other, row) for other in best):
+            best = [other for other in best if not _dominates(row, other)] + [row]
+            # a sum of the same boxes in another order may round lower
+            volumes.append(max(volumes[-1], float(moocore.hypervolume(best, ref=end))))
+        else:
+            volumes.append(volumes[-1])
+    return volumes[1:]
 
 
 def _lower_is_better(
