@@ -22,3 +22,18 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
         return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(names)})")
     nearest = f"; nearest: {', '.join(near)}" if near else ""
     return InputError(f"unknown {what} {given!r}{hint} ({len(names)} are known{nearest})")
+
+
+def check_fields(settings: object, about: str = "", /, **rules: tuple[bool, str]) -> None:
+    """Check fields by rules: whether the value is fine, and what is allowed.
+
+    Raises:
+        InputError: listing every wrong value.
+    """
+    wrong = [
+        f"{name} is {getattr(settings, name)}, it must be {allowed}"
+        for name, (fine, allowed) in rules.items()
+        if not fine
+    ]
+    if wrong:
+        raise InputError(about + "; ".join(wrong))

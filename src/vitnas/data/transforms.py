@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vitnas.errors import InputError, unknown
+from vitnas.errors import InputError, check_fields, unknown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,7 +59,7 @@ class Input:
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         count = self.channels
-        _check(
+        check_fields(
             self,
             img_size=(
                 len(self.img_size) == 2 and all(size >= 1 for size in self.img_size),
@@ -113,7 +113,7 @@ class Augment:
         lowest, highest = self.scale
         narrow, wide = self.ratio
         chances = ("hflip", "re_prob", "mixup_prob", "mixup_switch_prob")
-        _check(
+        check_fields(
             self,
             scale=(
                 0 < lowest <= highest <= 1,
@@ -305,13 +305,3 @@ def make_mixup(augment: Augment, num_classes: int) -> Mix | None:
         return mixed, targets
 
     return mix
-
-
-def _check(settings: object, **rules: tuple[bool, str]) -> None:
-    wrong = [
-        f"{name} is {getattr(settings, name)}, it must be {allowed}"
-        for name, (fine, allowed) in rules.items()
-        if not fine
-    ]
-    if wrong:
-        raise InputError("; ".join(wrong))

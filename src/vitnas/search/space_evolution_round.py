@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vitnas.arch import Scalar
-from vitnas.errors import InputError
+from vitnas.errors import InputError, check_fields
 from vitnas.search.space_evolution_dimensions import Dimension
 from vitnas.space import Space
 
@@ -55,25 +55,20 @@ class Options:
     """Values that are no multiple are dropped."""
 
     def __post_init__(self) -> None:
-        rules = {
-            "threshold": (self.threshold > 0, "above 0"),
-            "steps": (all(step > 0 for step in self.steps.values()), "above 0 each"),
-            "rounding": (self.rounding in ("trunc", "floor"), "trunc or floor"),
-            "most_steps": (self.most_steps >= 1, "1 or more"),
-            "top": (self.top >= 1, "1 or more"),
-            "top_share": (0 < self.top_share <= 1, "above 0 and at most 1"),
-            "fewest": (self.fewest >= 2, "2 or more"),
-            "false_moves": (0 < self.false_moves < 1, "above 0 and below 1"),
-            "resamples": (self.resamples >= 100, "100 or more"),
-            "multiple_of": (all(n > 0 for n in self.multiple_of.values()), "above 0 each"),
-        }
-        wrong = [
-            f"{name} is {getattr(self, name)}, it must be {allowed}"
-            for name, (fine, allowed) in rules.items()
-            if not fine
-        ]
-        if wrong:
-            raise InputError(f"space evolution: {'; '.join(wrong)}")
+        check_fields(
+            self,
+            "space evolution: ",
+            threshold=(self.threshold > 0, "above 0"),
+            steps=(all(step > 0 for step in self.steps.values()), "above 0 each"),
+            rounding=(self.rounding in ("trunc", "floor"), "trunc or floor"),
+            most_steps=(self.most_steps >= 1, "1 or more"),
+            top=(self.top >= 1, "1 or more"),
+            top_share=(0 < self.top_share <= 1, "above 0 and at most 1"),
+            fewest=(self.fewest >= 2, "2 or more"),
+            false_moves=(0 < self.false_moves < 1, "above 0 and below 1"),
+            resamples=(self.resamples >= 100, "100 or more"),
+            multiple_of=(all(n > 0 for n in self.multiple_of.values()), "above 0 each"),
+        )
 
     def of(self, option: str, dimension: Dimension) -> float | None:
         """Return the step or limit of a dimension, None where there is none."""

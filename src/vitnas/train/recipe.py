@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vitnas.data.transforms import Augment, Input
-from vitnas.errors import InputError
+from vitnas.errors import check_fields
 
 _STRICT = {
     "extra": "forbid",
@@ -34,7 +34,7 @@ class Sampling:
     cost: Literal["params", "macs"] = "params"
 
     def __post_init__(self) -> None:
-        _check(
+        check_fields(
             self,
             random_subnets=(self.random_subnets >= 0, "0 or more"),
             strata=(self.strata >= 1, "1 or more"),
@@ -58,7 +58,7 @@ class Distillation:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(
+        check_fields(
             self,
             weight=(0 <= self.weight <= 1, "between 0 and 1"),
             temperature=(self.temperature > 0, "above 0"),
@@ -89,7 +89,7 @@ class Optim:
     step_skipped_blocks: bool = False
 
     def __post_init__(self) -> None:
-        _check(
+        check_fields(
             self,
             base_lr=(self.base_lr > 0, "above 0"),
             min_lr=(self.min_lr >= 0, "0 or more"),
@@ -146,7 +146,7 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         teaches_itself = self.distillation.inplace
         sandwich = self.sampling is not None and self.sampling.name == "sandwich"
-        _check(
+        check_fields(
             self,
             search_fraction=(0 < self.search_fraction < 1, "above 0 and below 1"),
             input=(self.input is None or self.img_size is None, "absent where img_size is given"),
@@ -186,13 +186,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _check(settings: object, **rules: tuple[bool, str]) -> None:
-    wrong = [
-        f"{name} is {getattr(settings, name)}, it must be {allowed}"
-        for name, (fine, allowed) in rules.items()
-        if not fine
-    ]
-    if wrong:
-        raise InputError("; ".join(wrong))
