@@ -103,6 +103,28 @@ class _FallingBar(RandomSearch):
         return getattr(self, "_told", -math.inf)
 
 
+class _KeepsSkipped(RandomSearch):
+    def skip(self, arch: Arch) -> None:
+        self._outstanding.add(arch)
+
+
+class _LosesSkipped(RandomSearch):
+    def __init__(self, space: Space, feasible: Any, seed: int) -> None:
+        super().__init__(space, feasible, seed)
+        self._give_back = lambda arch: None
+
+
+class _SkippedParents(RandomSearch):
+    _first: Arch | None = None
+
+    def skip(self, arch: Arch) -> None:
+        super().skip(arch)
+        self._first = arch
+
+    def lineage(self, arch: Arch) -> Lineage:
+        return Lineage("mutation", (self._first,) if self._first else ())
+
+
 @pytest.mark.parametrize(
     ("make", "check", "message"),
     [
@@ -120,6 +142,10 @@ class _FallingBar(RandomSearch):
         (_Repeats, searchers.check_exhausts, "more architectures"),
         (_TakesAll, searchers.check_refuses_strangers, "never proposed"),
         (_UntoldParents, searchers.check_lineage, "not told before"),
+        (_KeepsSkipped, searchers.check_skip, "took the score of a skipped"),
+        (_LosesSkipped, searchers.check_skip_loses_nothing, "lost architectures"),
+        (_SkippedParents, searchers.check_skip, "a parent was skipped"),
+        (_KeepsSkipped, searchers.check_refuses_strangers, "skipped what was not outstanding"),
         (_Infeasible, searchers.check_empty, "infeasible"),
     ],
 )

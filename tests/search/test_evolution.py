@@ -182,3 +182,25 @@ def test_options_out_of_range_are_refused(options: dict[str, float], message: st
     with pytest.raises(InputError) as error:
         Options(**options)  # type: ignore[arg-type]
     assert str(error.value) == message
+
+
+def test_a_generation_is_whole_though_proposals_are_skipped() -> None:
+    searcher = make(WIDE, _all, 0, population=10, parents=3, mutants=4, crossovers=3, generations=2)
+    rng = random.Random(0)
+    origins: list[Counter[str]] = []
+    for generation in range(3):
+        told: Counter[str] = Counter()
+        while archs := _generation(searcher):
+            for arch in archs:
+                lineage = searcher.lineage(arch)
+                assert lineage.generation == generation
+                if rng.random() < 0.6:
+                    searcher.skip(arch)
+                else:
+                    told[lineage.origin] += 1
+                    searcher.tell(arch, score(arch))
+            if told.total() == 10:
+                break
+        origins.append(told)
+    assert origins == [Counter(random=10)] + 2 * [Counter(mutation=4, crossover=3, random=3)]
+    assert searcher.ask() is None

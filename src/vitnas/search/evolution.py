@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search.pool import Pool
+from vitnas.search.proposals import Proposals
 from vitnas.search.searcher import Lineage, Waiting
 from vitnas.space import Space
 
@@ -61,8 +62,12 @@ class Options:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
 
 
-class Evolution:
-    """A `Searcher` that asks out whole generations, so the order of tells doesn't matter."""
+class Evolution(Proposals):
+    """A `Searcher` that asks out whole generations, so the order of tells doesn't matter.
+
+    A proposal that is skipped is replaced by another of its kind, so that a generation has a whole
+    population of scores.
+    """
 
     def __init__(
         self, space: Space, feasible: Callable[[Arch], bool], seed: int, options: Options
@@ -70,83 +75,79 @@ class Evolution:
         self._space, self._options = space, options
         self._rng = random.Random(seed)
         self._pool = Pool(space, feasible, self._rng)
+        super().__init__(self._pool.give_back)
         self._generation = -1
-        self._queue: deque[Arch] = deque()
-        self._lineages: dict[Arch, Lineage] = {}
-        self._outstanding: set[Arch] = set()
-        self._scores: dict[Arch, float] = {}
+        self._parents: list[Arch] = []
+        self._missing: Counter[str] = Counter()  # of the generation, by origin
+        self._queue: deque[tuple[Arch, Lineage]] = deque()
 
     def ask(self) -> Arch | None:
         """Propose the next member of the generation; breed a generation when one is told."""
+        if not self._queue and self._missing.total():
+            self._breed()
         if not self._queue and self._outstanding:
             raise Waiting(
                 f"generation {self._generation} waits for {len(self._outstanding)} scores"
             )
         if not self._queue and self._generation < self._options.generations:
-            self._generation += 1
-            self._breed()
+            self._begin()
         if not self._queue:
             self._generation = self._options.generations  # nothing left to breed from: finished
             return None
-        arch = self._queue.popleft()
-        self._outstanding.add(arch)
-        return arch
+        return self._propose(*self._queue.popleft())
 
-    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
-        """Accept a score."""
-        if arch not in self._outstanding:
-            raise ValueError(f"told a score of {arch!r}, which is not outstanding")
-        self._outstanding.remove(arch)
-        self._scores[arch] = score
+    def skip(self, arch: Arch) -> None:
+        """Forget a proposal, and breed another in its place."""
+        self._missing[self._forget(arch).origin] += 1
 
     def bar(self) -> float:
         """Return the score of the last parent, as if the next generation were bred now."""
         best = sorted(self._scores.values(), reverse=True)[: self._options.parents]
         return best[-1] if len(best) == self._options.parents else -math.inf
 
-    def lineage(self, arch: Arch) -> Lineage:
-        """Return whether it is random, a mutation or a crossover, its parents and generation."""
-        return self._lineages[arch]
+    def _begin(self) -> None:
+        """Begin a generation."""
+        options = self._options
+        # a stable sort of the order asked: equal scores rank alike in whatever order they are told
+        ranked = sorted(self._scored(), key=lambda arch: -self._scores[arch])
+        self._generation += 1
+        self._parents = ranked[: options.parents]
+        bred = {"mutation": options.mutants, "crossover": options.crossovers}
+        self._missing = Counter(bred, random=options.population - sum(bred.values()))
+        self._breed()
 
     def _breed(self) -> None:
-        options = self._options
-        asked = [arch for arch in self._lineages if arch in self._scores]
-        # a stable sort of the order asked: equal scores rank alike in whatever order they are told
-        parents = sorted(asked, key=lambda arch: -self._scores[arch])[: options.parents]
-        if parents:
-            self._vary(options.mutants, lambda: self._mutant(parents))
-        if len(parents) > 1:
-            self._vary(options.crossovers, lambda: self._child(parents))
-        while len(self._queue) < options.population and (arch := self._pool.draw()):
-            self._enqueue(arch, Lineage("random", generation=self._generation))
+        missing = self._missing
+        if self._parents:
+            self._vary(missing["mutation"], self._mutant)
+        if len(self._parents) > 1:
+            self._vary(missing["crossover"], self._child)
+        while len(self._queue) < missing.total() and (arch := self._pool.draw()):
+            self._queue.append((arch, Lineage("random", generation=self._generation)))
+        self._missing = Counter(random=missing.total() - len(self._queue))
 
     def _vary(self, count: int, propose: Callable[[], tuple[Arch, Lineage]]) -> None:
         """Enqueue up to `count` proposals that are feasible and new, in 10 tries for each."""
-        added = 0
+        end = len(self._queue) + count
         for _ in range(TRIES * count):
-            if added == count:
+            if len(self._queue) == end:
                 return
             arch, lineage = propose()
             if self._pool.take(arch):
-                self._enqueue(arch, lineage)
-                added += 1
+                self._queue.append((arch, lineage))
 
-    def _mutant(self, parents: list[Arch]) -> tuple[Arch, Lineage]:
-        parent = self._rng.choice(parents)
+    def _mutant(self) -> tuple[Arch, Lineage]:
+        parent = self._rng.choice(self._parents)
         net, block = self._options.net_prob, self._options.block_prob
         if self._options.reading == "paper":
             net, block = block, net
         mutant = self._space.mutate(parent, self._rng, net_prob=net, block_prob=block)
         return mutant, Lineage("mutation", (parent,), self._generation)
 
-    def _child(self, parents: list[Arch]) -> tuple[Arch, Lineage]:
-        first, second = self._rng.sample(parents, 2)
+    def _child(self) -> tuple[Arch, Lineage]:
+        first, second = self._rng.sample(self._parents, 2)
         child = self._space.crossover(first, second, self._rng)
         return child, Lineage("crossover", (first, second), self._generation)
-
-    def _enqueue(self, arch: Arch, lineage: Lineage) -> None:
-        self._lineages[arch] = lineage
-        self._queue.append(arch)
 
 
 def make(space: Space, feasible: Callable[[Arch], bool], seed: int, **options: Any) -> Evolution:

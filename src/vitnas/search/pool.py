@@ -33,21 +33,29 @@ class Pool:
         self._taken[arch] = None
         return True
 
-    def draw(self) -> Arch | None:
+    def give_back(self, arch: Arch) -> None:
+        """Put an architecture that was taken back into the pool."""
+        del self._taken[arch]
+        self._exhausted = False
+        if self._listed is not None:
+            self._listed.insert(0, arch)  # drawn after all others
+
+    def draw(self, sample: Callable[[random.Random], Arch] | None = None) -> Arch | None:
         """Take a random architecture, or None when none is left.
 
-        Draws are uniform in every gene as long as about one in a hundred architectures of the
-        space is left in the pool. Rarer ones are listed exactly in spaces of up to 10,000
-        architectures, and found by guided walks in larger spaces; then None means that 30 walks
-        found nothing, and the pool stays closed.
+        `sample` draws one, by default uniform in every gene. Draws are as it draws as long as about
+        one in a hundred of them is left in the pool. Rarer architectures are listed exactly in
+        spaces of up to 10,000, and found by guided walks in larger spaces; then None means that 30
+        walks found nothing, and the pool stays closed.
         """
         if self._exhausted:
             return None
+        sample = sample or self._space.sample
         for _ in range(DRAWS):
-            arch = self._space.sample(self._rng)
+            arch = sample(self._rng)
             if self.take(arch):
                 return arch
-        found = self._list() if self._space.size() <= ENUMERABLE else self._walk()
+        found = self._list() if self._space.size() <= ENUMERABLE else self._walk(sample)
         self._exhausted = found is None
         return found
 
@@ -61,7 +69,7 @@ class Pool:
                 return arch
         return None
 
-    def _walk(self) -> Arch | None:
+    def _walk(self, sample: Callable[[random.Random], Arch]) -> Arch | None:
         """Walk from random architectures and from near taken ones, in turn."""
         taken = list(self._taken)
         if not taken:
@@ -72,7 +80,7 @@ class Pool:
             if walk % 2:
                 start = nudge(self._space, self._rng.choice(taken), self._rng)
             else:
-                start = self._space.sample(self._rng)
+                start = sample(self._rng)
             arch, _ = repair(self._space, start, self._violation, self._rng)
             if self.take(arch):
                 return arch

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vitnas.arch import Arch
 from vitnas.search.pool import Pool
+from vitnas.search.proposals import Proposals
 from vitnas.search.searcher import Lineage
 from vitnas.space import Space
 
@@ -18,33 +19,21 @@ class Options:
     """Random search has none."""
 
 
-class RandomSearch:
+class RandomSearch(Proposals):
     """A `Searcher` that ignores the scores; `vitnas.search.pool` says how uniform it is."""
 
     def __init__(self, space: Space, feasible: Callable[[Arch], bool], seed: int) -> None:
         self._pool = Pool(space, feasible, random.Random(seed))
-        self._outstanding: set[Arch] = set()
+        super().__init__(self._pool.give_back)
 
     def ask(self) -> Arch | None:
         """Propose an architecture."""
         arch = self._pool.draw()
-        if arch is not None:
-            self._outstanding.add(arch)
-        return arch
-
-    def tell(self, arch: Arch, score: float, metrics: Mapping[str, float] | None = None) -> None:
-        """Accept a score."""
-        if arch not in self._outstanding:
-            raise ValueError(f"told a score of {arch!r}, which is not outstanding")
-        self._outstanding.remove(arch)
+        return self._end() if arch is None else self._propose(arch, Lineage("random"))
 
     def bar(self) -> float:
         """Return inf: no score influences what is proposed."""
         return math.inf
-
-    def lineage(self, arch: Arch) -> Lineage:
-        """Return the origin random."""
-        return Lineage("random")
 
 
 def make(space: Space, feasible: Callable[[Arch], bool], seed: int) -> RandomSearch:

@@ -32,7 +32,7 @@ class Searcher(Protocol):
     Call order::
 
         ask, ask, ... | Waiting          any number may be outstanding: one for each worker
-        tell, tell, ...                  once for each asked architecture, in any order
+        tell, skip, tell, ...            one for each asked architecture, in any order
         ask ... None                     None: finished; every later ask is None again
 
     A searcher is a deterministic function of its constructor arguments and of the calls so far,
@@ -40,7 +40,8 @@ class Searcher(Protocol):
     searcher is asked again and told the recorded scores. It must not depend on the clock, on
     global state or on the order of sets and of hashes.
 
-    Every proposal is feasible, a member of the space, and proposed once (`pool.Pool` does this).
+    Every proposal is feasible, a member of the space, and proposed once (`pool.Pool` does this),
+    unless it was skipped.
 
     A module that is a strategy has a frozen dataclass `Options` and a function
     `make(space, feasible, seed, **options) -> Searcher`, and passes the checks of
@@ -61,6 +62,17 @@ class Searcher(Protocol):
         `metrics` holds everything else that is known of the architecture, its costs among it;
         strategies with several objectives read them. Of an evaluation that was stopped early the
         score is the highest that it could have reached, which was below `bar` then.
+
+        Raises:
+            ValueError: the architecture is not outstanding.
+        """
+
+    def skip(self, arch: Arch) -> None:
+        """Take back an outstanding proposal: nobody will evaluate it.
+
+        It is then as if never proposed: not waited for, not counted, no parent of anything, and
+        free to be proposed again. Who draws several proposals to evaluate the most promising one
+        skips the others (`vitnas.search.assisted`).
 
         Raises:
             ValueError: the architecture is not outstanding.
@@ -98,6 +110,12 @@ STRATEGIES: Mapping[str, Strategy] = {
     ),
     "evolution": Strategy(
         "vitnas.search.evolution", "AutoFormer's mutation and crossover of the best", True
+    ),
+    "nsga2": Strategy(
+        "vitnas.search.nsga2", "NSGA-II: a population along the front of score and costs", True
+    ),
+    "slimming": Strategy(
+        "vitnas.search.slimming", "AutoSlim: from the largest down, one gene at a time", True
     ),
 }
 

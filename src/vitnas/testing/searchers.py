@@ -145,6 +145,35 @@ def check_lineage(make: Make) -> None:
         told.add(arch)
 
 
+def check_skip(make: Make) -> None:
+    """A skipped proposal is not waited for, no parent, and proposed again before the end."""
+    searcher = make(SMALL, _fits, 12)
+    told: set[Arch] = set()
+    while len(told) < ASKS:
+        batch = list(islice(_until_waiting(searcher), 8))
+        assert batch, "waits for a proposal that was skipped, or ended"
+        for arch in batch:
+            assert told.issuperset(searcher.lineage(arch).parents), "a parent was skipped"
+        for arch in batch[1:]:
+            searcher.skip(arch)
+            assert _refuses(searcher, arch), "took the score of a skipped proposal"
+        assert batch[0] not in told, "proposed an architecture twice"
+        searcher.tell(batch[0], score(batch[0]), {"cost": cost(batch[0])})
+        told.add(batch[0])
+
+
+def check_skip_loses_nothing(make: Make) -> None:
+    """A tiny feasible space is evaluated whole, though two of three proposals are skipped."""
+    searcher = make(TINY, _fits, 13)
+    told: set[Arch] = set()
+    while batch := list(islice(_until_waiting(searcher), 3)):
+        for arch in batch[1:]:
+            searcher.skip(arch)
+        searcher.tell(batch[0], score(batch[0]), {"cost": cost(batch[0])})
+        told.add(batch[0])
+    assert told == set(filter(_fits, TINY)), "lost architectures that were skipped"
+
+
 def check_refuses_strangers(make: Make) -> None:
     """A score of an architecture that is not outstanding is refused."""
     searcher = make(SMALL, _fits, 8)
@@ -154,6 +183,12 @@ def check_refuses_strangers(make: Make) -> None:
     assert _refuses(searcher, stranger), "took the score of an architecture it never proposed"
     searcher.tell(asked, score(asked))
     assert _refuses(searcher, asked), "took a second score of one proposal"
+    for arch in (stranger, asked):
+        try:
+            searcher.skip(arch)
+        except ValueError:
+            continue
+        raise AssertionError("skipped what was not outstanding")
 
 
 def check_empty(make: Make) -> None:
@@ -171,6 +206,8 @@ CHECKS: tuple[Callable[[Make], None], ...] = (
     check_exhausts,
     check_optimum,
     check_lineage,
+    check_skip,
+    check_skip_loses_nothing,
     check_refuses_strangers,
     check_empty,
 )
