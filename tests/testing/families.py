@@ -15,12 +15,23 @@ from vitnas.models.vit import FAMILY, layouts
 from vitnas.space import Choice, Space
 
 OPTIONS: dict[str, Any] = {"num_classes": 5, "img_size": 16, "patch_size": 4, "head_dim": 8}
+CASES: dict[str, dict[str, Any]] = {
+    "vitas": {
+        "num_classes": 5,
+        "img_size": 16,
+        "axes": ["embed", "hidden"],
+        "hold": ["num_heads", "attn_dim", "embed_dim", "patch_size"],
+    },
+}
+"""What `check_model` gets for a family that has other options, or fewer axes that can be cut."""
 
 
 def space(family: str) -> Space:
     """Return a space whose heads, units and blocks are several, so that wrong orders show."""
     if FAMILIES[family] == "vitnas.models.swin":
         return staged()
+    if family == "vitas":
+        return patches()
     return Space(
         family,
         (
@@ -44,6 +55,21 @@ def staged() -> Space:
             Choice("embed_dim", ((16, 24), (20, 31)), "stage"),
         ),
         stages=2,
+    )
+
+
+def patches() -> Space:
+    """Return a space of two patch sizes; heads divide attention widths that a head is cut from."""
+    return Space(
+        "vitas",
+        (
+            Choice("depth", (2, 3)),
+            Choice("num_heads", (1, 2, 3), "block"),
+            Choice("attn_dim", (6, 12, 18), "block"),
+            Choice("mlp_dim", (7, 16), "block"),
+            Choice("embed_dim", (11, 16, 24)),
+            Choice("patch_size", (4, 8)),
+        ),
     )
 
 

@@ -14,6 +14,7 @@ FAMILIES = {
     "autoformer": "vitnas.models.autoformer",
     "s3": "vitnas.models.swin",
     "vit": "vitnas.models.vit",
+    "vitas": "vitnas.models.vitas",
 }
 
 

@@ -135,13 +135,19 @@ class Kind(_Key):
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit of an architecture: where it lives in the static model, and its kind.
+    """One unit of an architecture: where it lives in the supernet, and its kind.
 
-    The unit at path "" is the root (stem and head).
+    The unit at path "" is the root (stem and head). `model_path` is where it lives in the static
+    model, which differs where an architecture leaves out blocks between others.
     """
 
     path: str
     kind: Kind
+    model_path: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.model_path:
+            object.__setattr__(self, "model_path", self.path)
 
 
 def _one_patch(arch: Arch) -> int:
