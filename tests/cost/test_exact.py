@@ -49,6 +49,8 @@ options = st.fixed_dictionaries(
         "drop_path_depth": st.none() | st.integers(1, 5),
         "abs_pos": st.booleans(),
         "pre_norm": st.booleans(),
+        "post_norm": st.booleans(),
+        "final_norm": st.booleans(),
         "fc_norm": st.booleans(),
         "qkv_bias": st.booleans(),
         "init_values": st.none() | st.just(0.1),

@@ -79,6 +79,9 @@ def test_refused_options(options: dict[str, Any], message: str) -> None:
         ({"class_token": False}, "relative_position needs a class token"),
         ({"qk_norm": True}, "qk_norm needs relative_position off and no fixed_attn_dim"),
         ({"relative_position": 1}, "relative_position is 1; it must be true or false"),
+        ({"qk_scale": 0}, "qk_scale is 0; it must be a positive number"),
+        ({"qk_scale": "0.3"}, "qk_scale is '0.3'; it must be a positive number"),
+        ({"qk_scale": 0.3, "fixed_attn_dim": 64}, "qk_scale needs qk_norm off and no fixed_attn"),
     ],
 )
 def test_refused_autoformer_options(options: dict[str, Any], message: str) -> None:

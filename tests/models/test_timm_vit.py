@@ -205,6 +205,14 @@ def test_models_that_are_no_plain_vit_are_refused(name: str) -> None:
         from_timm(name)
 
 
+def test_a_vit_without_a_final_norm_is_taken_over() -> None:
+    net = from_timm("vit_tiny_patch16_224", img_size=32, final_norm=False, num_classes=3).eval()
+    model = net.extract(net.largest)
+    assert isinstance(model.norm, nn.Identity)
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(net(images, net.largest), model(images))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -213,7 +221,6 @@ def test_models_that_are_no_plain_vit_are_refused(name: str) -> None:
         ({"drop_rate": 0.1}, "head_drop.p is 0.1, not 0.0"),
         ({"pos_drop_rate": 0.1}, "pos_drop.p is 0.1, not 0.0"),
         ({"proj_bias": False}, "blocks.0.attn.proj.bias is missing"),
-        ({"final_norm": False}, "norm is Identity(), not LayerNorm("),
         ({"pool_include_prefix": True}, "pool_include_prefix is True, not False"),
         ({"scale_mlp_norm": True}, "blocks.0.mlp.norm is LayerNorm("),
         ({"patch_size": (8, 16)}, "patches of 8x16 are not supported; they must be square"),

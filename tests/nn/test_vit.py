@@ -221,6 +221,28 @@ def test_a_plain_block_is_timms_and_the_other_keeps_less() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("relative", [True, False])
+def test_norms_can_follow_the_residual_sums(relative: bool) -> None:
+    sizes: dict[str, Any] = {"embed_dim": 16, "num_heads": 2, "head_dim": 8, "hidden_dim": 24}
+    grid: dict[str, Any] = {"grid": (2, 2), "relative_position": relative}
+    post, pre = block(**sizes, **grid, post_norm=True), block(**sizes, **grid)
+    pre.load_state_dict(post.state_dict())
+    x = torch.randn(3, 5, 16)
+    attended = post.norm1(x + post.attn(x))
+    wanted = post.norm2(attended + post.mlp(attended))
+    with torch.no_grad():
+        assert torch.equal(post(x), wanted)
+        assert not torch.allclose(pre(x), wanted, atol=0.1)
+
+
+def test_the_final_norm_can_be_left_out() -> None:
+    net = _net(final_norm=False).eval()
+    assert not [name for name, _ in net.named_parameters() if name.startswith("norm.")]
+    images = torch.randn(2, 3, 8, 12)
+    tokens = net.forward_features(images)
+    assert torch.equal(net(images), net.head(tokens[:, 1:].mean(dim=1)))
+
+
 def test_heads_must_divide_a_fixed_attention_width() -> None:
     made = block(20, num_heads=2, head_dim=64, hidden_dim=8, attn_dim=24, attn_scale=0.5)
     assert (made.attn.head_dim, made.attn.scale) == (12, 0.5)

@@ -24,6 +24,7 @@ class AutoFormerConfig(vit.ViTConfig):
 
     `fixed_attn_dim` is the original without its flag `--change_qkv`: the q-k-v width is this number
     in every layer, the heads divide it, and the scale comes from the embed_dim (as released).
+    `qk_scale` is the scale of the scores where it is not head_dim ** -0.5.
     """
 
     pool: Literal["token", "avg"] = "avg"
@@ -32,6 +33,7 @@ class AutoFormerConfig(vit.ViTConfig):
     relative_position: bool = True
     max_relative_position: int = 14
     fixed_attn_dim: int | None = None
+    qk_scale: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +45,12 @@ class AutoFormerConfig(vit.ViTConfig):
             raise InputError("relative_position needs a class token and no register tokens")
         if self.qk_norm and (self.relative_position or self.fixed_attn_dim):
             raise InputError("qk_norm needs relative_position off and no fixed_attn_dim")
+        if self.qk_scale is not None:
+            number = isinstance(self.qk_scale, int | float)
+            if not number or not 0 < self.qk_scale < math.inf:
+                raise InputError(f"qk_scale is {self.qk_scale!r}; it must be a positive number")
+            if self.qk_norm or self.fixed_attn_dim:
+                raise InputError("qk_scale needs qk_norm off and no fixed_attn_dim")
 
     def block_sizes(self, embed: int, heads: int, ratio: float) -> dict[str, int]:
         """Return the size of every axis; `attn` and `attn_flat` are the q-k-v width, ×1 and ×3."""
@@ -58,7 +66,9 @@ class AutoFormerConfig(vit.ViTConfig):
 
     def block_settings(self, embed: int, heads: int) -> dict[str, float]:
         """Return the scale of the scores where it is not that of the head_dim."""
-        return {"attn_scale": (embed // heads) ** -0.5} if self.fixed_attn_dim else {}
+        if self.fixed_attn_dim:
+            return {"attn_scale": (embed // heads) ** -0.5}
+        return {"attn_scale": self.qk_scale} if self.qk_scale else {}
 
     def block_layouts(self, legacy: bool) -> dict[str, str]:
         """Return the layouts of a block.

@@ -201,6 +201,7 @@ def _options(model: Any, first: Any, depth: int) -> dict[str, Any]:
         "reg_tokens": model.num_reg_tokens,
         "pre_norm": not isinstance(model.norm_pre, nn.Identity),
         "fc_norm": not isinstance(model.fc_norm, nn.Identity),
+        "final_norm": not all(isinstance(m, nn.Identity) for m in (model.norm, model.fc_norm)),
         "qkv_bias": first.attn.qkv.bias is not None,
         "qk_norm": not isinstance(first.attn.q_norm, nn.Identity),
         "init_values": getattr(first.ls1, "init_values", None),

@@ -38,7 +38,12 @@ BLOCK = {
 
 @dataclass(frozen=True)
 class ViTConfig(PatchConfig):
-    """Options of the plain ViT, in timm's names; the defaults are those of `vit_*_patch16_224`."""
+    """Options of the plain ViT, in timm's names; the defaults are those of `vit_*_patch16_224`.
+
+    `pre_norm` is timm's: a norm between the patches and the blocks. Where the norms of the blocks
+    stand is `post_norm`: after the residual sums, or before the branches. `final_norm` follows the
+    last block; it is called `fc_norm` where it follows the pooling.
+    """
 
     head_dim: int = 64
     pool: Literal["token", "avg"] = "token"
@@ -47,6 +52,8 @@ class ViTConfig(PatchConfig):
     no_embed_class: bool = False
     reg_tokens: int = 0
     pre_norm: bool = False
+    post_norm: bool = False
+    final_norm: bool = True
     fc_norm: bool = False
     qkv_bias: bool = True
     qk_norm: bool = False
@@ -108,6 +115,7 @@ class ViTConfig(PatchConfig):
             "qkv_bias": self.qkv_bias,
             "qk_norm": self.qk_norm,
             "init_values": self.init_values,
+            "post_norm": self.post_norm,
         }
 
     def block_macs(self, kind: Kind, attention: Attention) -> int:
@@ -183,7 +191,9 @@ def root_layouts(config: ViTConfig) -> dict[str, str]:
         found["reg_token"] = "1 registers embed"
     if config.abs_pos:
         found["pos_embed"] = "1 positions embed"
-    norms = ["fc_norm" if config.fc_norm else "norm", *(["norm_pre"] if config.pre_norm else [])]
+    norms = ["norm_pre"] if config.pre_norm else []
+    if config.final_norm:
+        norms.append("fc_norm" if config.fc_norm else "norm")
     found |= {f"{norm}.{part}": "embed" for norm in norms for part in _AFFINE}
     if config.num_classes:
         found |= {"head.weight": "classes embed", "head.bias": "classes"}
@@ -232,6 +242,7 @@ def root_args(config: ViTConfig, kind: Kind) -> dict[str, Any]:
         "reg_tokens": config.reg_tokens,
         "pre_norm": config.pre_norm,
         "fc_norm": config.fc_norm,
+        "final_norm": config.final_norm,
     }
 
 

@@ -298,6 +298,7 @@ def block(
     qkv_bias: bool = True,
     qk_norm: bool = False,
     init_values: float | None = None,
+    post_norm: bool = False,
     grid: tuple[int, int] | None = None,
     relative_position: bool = False,
     max_relative_position: int = 14,
@@ -308,14 +309,14 @@ def block(
 
     A plain block is timm's throughout; relative positions, or a scale other than head_dim ** -0.5,
     bring `RelativePositionAttention` and an MLP that needs less memory. `attn_dim` fixes the q-k-v
-    width, which the heads then divide.
+    width, which the heads then divide. With `post_norm` the norms follow the residual sums.
 
     Raises:
         ValueError: the heads don't divide `attn_dim`.
     """
     norm = partial(LayerNorm, eps=norm_eps)
     plain = not relative_position and attn_scale is None
-    made = Block(
+    made = (_PostNormBlock if post_norm else Block)(
         embed_dim,
         num_heads=1,
         mlp_ratio=1.0,
@@ -349,6 +350,19 @@ def block(
             norm_layer=norm,
         )
     return made
+
+
+class _PostNormBlock(Block):
+    """timm's block with each norm after its residual sum, as before pre-norm became the custom."""
+
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Return the block's output, of the shape of x."""
+        attended = self.attn(x, attn_mask=attn_mask, is_causal=is_causal)
+        x = self.norm1(x + self.drop_path1(self.ls1(attended)))
+        out: Tensor = self.norm2(x + self.drop_path2(self.ls2(self.mlp(x))))
+        return out
 
 
 class _Mlp(Mlp):
@@ -393,6 +407,7 @@ def vit(
     reg_tokens: int = 0,
     pre_norm: bool = False,
     fc_norm: bool = False,
+    final_norm: bool = True,
     cls_std: float = 1e-6,
     **shared: Any,
 ) -> VisionTransformer:
@@ -416,6 +431,7 @@ def vit(
         reg_tokens=reg_tokens,
         pre_norm=pre_norm,
         fc_norm=fc_norm,
+        final_norm=final_norm,
         norm_layer=partial(LayerNorm, eps=norm_eps),
     )
     grid = model.patch_embed.grid_size
