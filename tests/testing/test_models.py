@@ -45,6 +45,8 @@ def test_every_family_conforms_under_every_policy(family: str, sharing: str) -> 
         ("autoformer", "legacy", {"max_relative_position": 1, "abs_pos": False}),
         ("vit", "suffix", {"reg_tokens": 2, "pool": "avg", "fc_norm": True, "init_values": 0.1}),
         ("vit", "independent", {"pre_norm": True, "qk_norm": True, "no_embed_class": True}),
+        ("vit", "prefix", {"final_norm": False}),
+        ("autoformer", "suffix", {"qk_scale": 0.3, "pool": "token"}),
         ("vit", "centre", {"class_token": False, "pool": "avg", "in_chans": 1}),
     ],
 )
@@ -66,6 +68,15 @@ def test_a_fixed_attention_width_conforms_where_heads_stay() -> None:
         fixed_attn_dim=24,
         **OPTIONS,
     )
+
+
+def test_norms_after_the_sums_conform_where_the_depth_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A block without weights is no identity there, so depth can't be masked."""
+    monkeypatch.setattr(models, "check_graph_count", lambda *arguments: None)
+    fixed = space("autoformer").with_values(depth=(3,))
+    models.check_model(fixed, standalone=False, post_norm=True, final_norm=False, **OPTIONS)
 
 
 def test_layers_may_have_choices_of_their_own() -> None:
