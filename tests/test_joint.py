@@ -60,16 +60,19 @@ def _images(count: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("family", ["vit", "autoformer"])
-@pytest.mark.parametrize("sharing", ["prefix", {"embed": "independent", "heads": "suffix"}])
+@pytest.mark.parametrize(
+    "sharing", ["prefix", "bilateral", {"embed": "independent", "heads": "suffix"}]
+)
 def test_logits_are_the_same_bits(family: str, sharing: Any) -> None:
     net, images = _net(family, sharing), _images()
     archs = _archs(net)
     with torch.no_grad():
         found = dict(joint.forward(net, joint.trie(net, archs), images))
-        assert set(found) == set(archs)
-        for arch in archs:
-            assert torch.equal(found[arch], net(images, arch))
-            assert torch.equal(found[arch], net.extract(arch)(images))
+        sides = ("left", "right") if sharing == "bilateral" else (None,)
+        assert set(found) == {(arch, side) for arch in archs for side in sides}
+        for (arch, side), logits in found.items():
+            assert torch.equal(logits, net(images, arch, side))
+            assert torch.equal(logits, net.extract(arch, side)(images))
 
 
 def test_each_unit_of_the_trie_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,13 +87,29 @@ def test_each_unit_of_the_trie_runs_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ElasticBlock, "forward", counted)
     archs = _archs(net)
     roots = joint.trie(net, [*archs, archs[0]])
-    assert [len(root.archs) for root in roots] == [0, 0]
+    assert [len(root.subnets) for root in roots] == [0, 0]
     assert [len(root) for root in roots] == [1 + 2 + 1 + 2 + 3, 1 + 2]
     with torch.no_grad():
-        found = [arch for arch, _ in joint.forward(net, roots, _images())]
+        found = [arch for (arch, _), _ in joint.forward(net, roots, _images())]
     assert calls == 10
     assert len(found) == 7
     assert found.count(archs[0]) == 2
+
+
+def test_sides_share_a_unit_only_where_both_are_equal() -> None:
+    """With heads bilateral, stem and blocks of all heads have one side; what follows has two."""
+    net = _net("autoformer", {"*": "prefix", "heads": "bilateral"})
+    full, few = (2, 1.0), (1, 1.0)
+    (root,) = joint.trie(net, [_arch(net, 16, full, few, full)])
+    (first,) = root.next
+    assert (root.side, first.side, len(first.next)) == ("left", "left", 2)
+    assert [node.side for node in first.next] == ["left", "right"]
+    assert [last.side for node in first.next for last in node.next] == ["left", "left"]
+    assert len(root) == 2 + 2 * 2
+    (alone,) = joint.trie(net, [_arch(net, 16, full, full)])
+    assert len(alone) == 3
+    (largest,) = joint.trie(_net("autoformer", "bilateral"), [net.space.largest])  # type: ignore[union-attr]
+    assert len(largest) == 4
 
 
 def test_wrapped_blocks_are_called_as_they_are() -> None:
@@ -115,7 +134,9 @@ def test_wrapped_blocks_are_called_as_they_are() -> None:
         net.set_submodule("blocks.0", wrapper)
         found = dict(joint.forward(net, joint.trie(net, archs), images))
     assert wrapper.calls == 3
-    assert all(torch.equal(found[arch], logits) for arch, logits in zip(archs, plain, strict=True))
+    assert all(
+        torch.equal(found[arch, None], logits) for arch, logits in zip(archs, plain, strict=True)
+    )
 
 
 def test_an_arch_outside_of_the_space_is_refused_before_anything_runs() -> None:

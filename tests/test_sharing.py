@@ -19,6 +19,7 @@ from vitnas.sharing import POLICIES, Rules, rules
         ("centre", [2, 1, 0]),
         ("ranked", [0, 0, 0]),
         ("legacy", [0, 0, 0]),
+        ("bilateral", [0, 0, 0]),
     ],
 )
 def test_starts_of_1_2_and_5_in_5(policy: str, starts: list[int]) -> None:
@@ -40,6 +41,27 @@ def test_one_policy_for_all_axes_or_one_for_each() -> None:
     assert mixed.private
     assert not rules("suffix").private
     assert rules({"heads": "suffix"}).policy("embed") is POLICIES["prefix"]
+
+
+def test_a_bilateral_axis_is_a_prefix_on_the_left_and_a_suffix_on_the_right() -> None:
+    both = rules({"*": "bilateral", "heads": "centre"})
+    assert both.on("left") == rules({"*": "prefix", "heads": "centre"})
+    assert both.on("right") == rules({"*": "suffix", "heads": "centre"})
+    assert both.on(None) == both.on("left")
+    one = rules({"embed": "bilateral"})
+    assert one.on("right") == rules({"*": "prefix", "embed": "suffix"})
+    assert (both.bilateral, one.bilateral, one.on("right").bilateral) == (True, True, False)
+    assert rules("centre").on("right") == rules("centre")
+
+
+def test_sides_are_taken_where_there_are_two() -> None:
+    both = rules("bilateral")
+    assert [both.check_side(side) for side in ("left", "right", None)] == ["left", "right", "left"]
+    with pytest.raises(InputError, match=r"unknown side 'rihgt'; did you mean 'right'\?"):
+        both.check_side("rihgt")
+    assert rules("suffix").check_side(None) is None
+    with pytest.raises(InputError, match="side is 'left', but this supernet has no sides; leave s"):
+        rules("suffix").check_side("left")
 
 
 def test_flags() -> None:

@@ -24,7 +24,7 @@ from vitnas.slicing import (
 
 TEXT = "(qkv heads head_dim) embed"
 LARGEST = {"qkv": 3, "heads": 3, "head_dim": 2, "embed": 4}
-SHARED = [name for name in POLICIES if name != "independent"]
+SHARED = [name for name in POLICIES if name not in ("independent", "bilateral")]
 
 
 def sliced(tensor: torch.Tensor, text: str, largest: Any, sizes: Any, sharing: str) -> Any:

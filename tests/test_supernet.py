@@ -38,6 +38,11 @@ def net() -> Supernet:
     return models.make(SPACE, **OPTIONS)[0]
 
 
+@pytest.fixture
+def bilateral() -> Supernet:
+    return models.make(SPACE, "bilateral", **OPTIONS)[0]
+
+
 def test_archs_outside_of_the_space_are_refused_by_gene(net: Supernet) -> None:
     wrong = SPACE.largest.replace(embed_dim=20, num_heads=(1, 3))
     message = (
@@ -225,6 +230,61 @@ def test_independent_sizes_learn_apart() -> None:
     own = {name for name in touched if parameter_name(name) == "blocks.0.mlp.fc1.weight"}
     assert own == {"blocks.0.banks.mlp:fc1:weight@hidden=24"}
     assert "blocks.1.mlp.fc1.weight" in touched
+
+
+def test_the_two_sides_are_those_of_a_prefix_and_of_a_suffix(bilateral: Supernet) -> None:
+    for side, policy in (("left", "prefix"), ("right", "suffix")):
+        other = Supernet(SPACE, sharing=policy, **OPTIONS).eval()
+        other.load_state_dict(bilateral.state_dict())
+        for arch in (SPACE.smallest, SPACE.sample(2)):
+            wanted, found = other.subnet_state(arch), bilateral.subnet_state(arch, side)
+            assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+            with torch.no_grad():
+                assert torch.equal(bilateral(IMAGES, arch, side=side), other(IMAGES, arch))
+
+
+def test_no_side_means_left_and_the_largest_has_one_side(bilateral: Supernet) -> None:
+    small, large = SPACE.smallest, SPACE.largest
+    assert (bilateral.sides(small), bilateral.sides(large)) == (("left", "right"), ("left",))
+    with torch.no_grad():
+        left, right = (bilateral(IMAGES, small, side=side) for side in ("left", "right"))
+        assert torch.equal(bilateral(IMAGES, small), left)
+        assert torch.equal(bilateral.extract(small)(IMAGES), left)
+        assert not torch.equal(left, right)
+        assert torch.equal(bilateral(IMAGES, large, side="right"), bilateral(IMAGES, large))
+    assert bilateral.parts(large, "right") == bilateral.parts(large, "left")
+    assert {side for _, side in bilateral.parts(small, "right")} == {"right"}
+
+
+def test_a_side_is_refused_where_there_are_none(net: Supernet, bilateral: Supernet) -> None:
+    arch, message = SPACE.smallest, "side is 'left', but this supernet has no sides"
+    for use in (
+        lambda: net(IMAGES, arch, side="left"),
+        lambda: net.extract(arch, side="left"),
+        lambda: net.subnet_state(arch, side="left"),
+    ):
+        with pytest.raises(InputError, match=message):
+            use()
+    with pytest.raises(InputError, match="unknown side 'middle' \\(allowed: left, right\\)"):
+        bilateral(IMAGES, arch, side="middle")
+
+
+def test_checkpointing_wrappers_and_copies_keep_the_sides(bilateral: Supernet) -> None:
+    arch = SPACE.smallest
+    wanted = bilateral(IMAGES, arch, side="right")
+    wanted.sum().backward()
+    gradients = [p.grad.clone() for p in bilateral.parameters() if p.grad is not None]
+    other = copy.deepcopy(bilateral)
+    other.set_grad_checkpointing()
+    blocks: Any = other.get_submodule("blocks")
+    blocks[0] = checkpoint_wrapper(blocks[0])
+    other.zero_grad()
+    found = other(IMAGES, arch, side="right")
+    found.sum().backward()
+    assert torch.equal(found, wanted)
+    again = [p.grad for p in other.parameters() if p.grad is not None]
+    assert len(again) == len(gradients)
+    assert all(torch.equal(a, b) for a, b in zip(again, gradients, strict=True))
 
 
 def test_the_published_nets_build() -> None:

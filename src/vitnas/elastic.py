@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vitnas import axes, slicing
 from vitnas.models import Config, Kind, family
+from vitnas.sharing import Side
 from vitnas.storage import Bank, Step, Storage
 
 
@@ -114,13 +115,13 @@ class Elastic(nn.Module):
             layout = axes.parse(layouts[bank.parameter])
             yield f"banks.{bank.name}", self.banks[bank.name], layout, dict(bank.sizes)
 
-    def steps(self, kind: Kind) -> tuple[Step, ...]:
-        """Return what one kind takes from the storage."""
-        return self._storage.steps(kind)
+    def steps(self, kind: Kind, side: Side | None = None) -> tuple[Step, ...]:
+        """Return what one kind takes from the storage, on one side."""
+        return self._storage.steps(kind, side)
 
-    def program(self, kind: Kind, device: torch.device) -> Program:
-        """Return how to run one kind in the present mode, training or evaluation."""
-        return _program(self._storage, kind, self.training, device)
+    def program(self, kind: Kind, device: torch.device, side: Side | None = None) -> Program:
+        """Return how to run one kind in the present mode, training or evaluation, on one side."""
+        return _program(self._storage, kind, self.training, device, side)
 
     def slices(self, steps: tuple[Step, ...]) -> dict[str, Tensor]:
         """Return the parameters of one kind by name inside the unit, differentiable."""
@@ -161,9 +162,11 @@ class ElasticBlock(Elastic):
 
 
 @lru_cache(maxsize=65536)
-def _program(storage: Storage, kind: Kind, training: bool, device: torch.device) -> Program:
+def _program(
+    storage: Storage, kind: Kind, training: bool, device: torch.device, side: Side | None
+) -> Program:
     lent = twin(storage.family, storage.config, kind, training, device)
-    return Program(storage.steps(kind), lent)
+    return Program(storage.steps(kind, side), lent)
 
 
 def parameter_name(key: str) -> str:

@@ -122,6 +122,9 @@ def evaluate_subnets(
     They go through the images together (see `vitnas.joint`); their logits are those of one subnet
     alone, to the last bit. The net is put in evaluation mode on the device and left there.
 
+    Of a bilateral supernet the score of an arch is the mean over its left and its right subnet: of
+    the accuracies, and of the losses (BCNet). An image that only one side gets right counts half.
+
     After every batch but the last `hopeless` is asked about each subnet: if it says that the
     highest top-1 within reach, with all remaining images right, is not enough, then the subnet is
     stopped. That is a bound and no estimate; `hard_first` makes it fall early.
@@ -185,20 +188,18 @@ def hard_first(
     net.eval().to(device)
     found = []
     for images, labels in split.batches(batch_size, device):
-        each = []
-        for _, logits in joint.forward(net, roots, images):
-            _check_labels(labels, logits)
-            wrong = (logits.argmax(dim=1) != labels).float()
-            loss = F.cross_entropy(logits.float(), labels, reduction="none")
-            each.append(torch.stack([wrong, loss]))
-        found.append(torch.stack(each).cpu().double().mean(dim=0))
+        each = _by_arch(net, roots, images, labels, _difficulty)
+        found.append(torch.stack(list(each.values())).cpu().double().mean(dim=0))
     wrong, loss = torch.cat(found, dim=1).numpy()
     return split.reordered(torch.from_numpy(np.lexsort((-loss, -wrong))))
 
 
 @dataclass
 class _Tally:
-    """What one model has scored so far."""
+    """What one model has scored so far; with two sides, the mean of what they have.
+
+    The bound holds for that mean too: on the remaining images no side can have more than all right.
+    """
 
     right: float = 0.0
     right5: float = 0.0
@@ -227,14 +228,32 @@ def _add(
     labels: Tensor,
     tallies: dict[Arch, _Tally],
 ) -> None:
-    figures: dict[Arch, Tensor] = {}
-    for arch, logits in joint.forward(net, roots, images):
-        if not figures:
-            _check_labels(labels, logits)
-        figures[arch] = _figures(logits, labels)
+    figures = _by_arch(net, roots, images, labels, _figures)
     # Fetched together: a GPU is waited for once a batch.
     for arch, row in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True):
         tallies[arch].add(row, len(labels))
+
+
+def _by_arch(
+    net: Supernet,
+    roots: Iterable[joint.Node],
+    images: Tensor,
+    labels: Tensor,
+    measure: Callable[[Tensor, Tensor], Tensor],
+) -> dict[Arch, Tensor]:
+    """Return a measure of logits and labels for each arch: the mean over the sides that it has."""
+    found: dict[Arch, list[Tensor]] = {}
+    for (arch, _), logits in joint.forward(net, roots, images):
+        if not found:
+            _check_labels(labels, logits)
+        found.setdefault(arch, []).append(measure(logits, labels))
+    return {arch: torch.stack(sides).mean(dim=0) for arch, sides in found.items()}
+
+
+def _difficulty(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether each image is wrong, and its loss: (2, B)."""
+    wrong = (logits.argmax(dim=1) != labels).float()
+    return torch.stack([wrong, F.cross_entropy(logits.float(), labels, reduction="none")])
 
 
 def _figures(logits: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 A policy acts on an axis. Names of policies, with the works that use them:
 
 - `prefix`: the first n (AutoFormer's weight entanglement, OFA's elastic width)
-- `suffix`: the last n (the right side of BCNet)
+- `suffix`: the last n
+- `bilateral`: the first n on the left side, the last n on the right, as each call asks (BCNet)
 - `centre`: the middle n (kernel and window crops)
 - `ranked`: the first n after the storage was ordered once by importance (pretrained models)
 - `independent`: a tensor of its own for every combination of sizes (classical weight sharing)
@@ -14,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from vitnas.axes import Layout, plain
 from vitnas.errors import InputError, unknown
+
+Side: TypeAlias = Literal["left", "right"]
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Policy:
     private: bool = False
     ranked: bool = False
     legacy: bool = False
+    bilateral: bool = False
 
 
 def _first(largest: int, n: int) -> int:
@@ -49,6 +54,7 @@ POLICIES: dict[str, Policy] = {
     "ranked": Policy(_first, ranked=True),
     "independent": Policy(_first, private=True),
     "legacy": Policy(_first, legacy=True),
+    "bilateral": Policy(_first, bilateral=True),
 }
 
 Sharing: TypeAlias = "str | Mapping[str, str]"
@@ -83,6 +89,36 @@ class Rules:
     def private(self) -> bool:
         """Whether sizes of some axis each have a tensor of their own."""
         return any(POLICIES[name].private for name in self._names())
+
+    @property
+    def bilateral(self) -> bool:
+        """Whether a size of some axis has two sides."""
+        return any(POLICIES[name].bilateral for name in self._names())
+
+    def check_side(self, side: str | None) -> Side | None:
+        """Return the side that is meant: None is the left one where there are two.
+
+        Raises:
+            InputError: there is no such side, or there are no sides.
+        """
+        if not self.bilateral:
+            if side is not None:
+                raise InputError(
+                    f"side is {side!r}, but this supernet has no sides; leave side out, or make "
+                    "the supernet with sharing='bilateral'"
+                )
+            return None
+        if side not in (None, *SIDES):
+            raise unknown("side", side, SIDES)
+        return side or "left"  # type: ignore[return-value]
+
+    def on(self, side: Side | None) -> Rules:
+        """Return the rules on one side, where a bilateral axis is a prefix or a suffix."""
+        if not self.bilateral:
+            return self
+        there = {"bilateral": "suffix" if side == "right" else "prefix"}
+        axes = tuple((axis, there.get(name, name)) for axis, name in self.axes)
+        return Rules(there.get(self.default, self.default), axes)
 
     @property
     def legacy(self) -> bool:

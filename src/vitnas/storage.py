@@ -17,7 +17,7 @@ from vitnas import slicing
 from vitnas.axes import Layout, parse, size
 from vitnas.errors import InputError
 from vitnas.models import Config, Kind, family
-from vitnas.sharing import Rules
+from vitnas.sharing import SIDES, Rules, Side
 
 Pairs: TypeAlias = tuple[tuple[str, int], ...]
 """Axis and size, in order."""
@@ -87,9 +87,13 @@ class Storage:
         """
         _check(self, kind, path)
 
-    def steps(self, kind: Kind) -> tuple[Step, ...]:
-        """Return what one kind takes."""
-        return _steps(self, kind)
+    def sides(self, kind: Kind) -> tuple[Side | None, ...]:
+        """Return the sides of a kind: left and right if they differ, left if not, else None."""
+        return _sides(self, kind)
+
+    def steps(self, kind: Kind, side: Side | None = None) -> tuple[Step, ...]:
+        """Return what one kind takes, on one side."""
+        return _steps(self, kind, side)
 
 
 @lru_cache(maxsize=1024)
@@ -152,11 +156,19 @@ def _check(storage: Storage, kind: Kind, path: str) -> None:
 
 
 @lru_cache(maxsize=65536)
-def _steps(storage: Storage, kind: Kind) -> tuple[Step, ...]:
-    found: list[Step] = []
+def _sides(storage: Storage, kind: Kind) -> tuple[Side | None, ...]:
+    if not storage.sharing.bilateral:
+        return (None,)
+    left, right = (storage.steps(kind, side) for side in SIDES)
+    return SIDES if left != right else SIDES[:1]
+
+
+@lru_cache(maxsize=65536)
+def _steps(storage: Storage, kind: Kind, side: Side | None) -> tuple[Step, ...]:
+    found, sharing = list[Step](), storage.sharing.on(side)
     for parameter, text in storage.layouts.items():
         bank = storage.bank(parameter, kind)
         stored = storage.largest.sizes if bank is None else bank.sizes
-        how = slicing.plan(text, stored, kind.sizes, storage.sharing)
+        how = slicing.plan(text, stored, kind.sizes, sharing)
         found.append((parameter, None if bank is None else bank.name, how))
     return tuple(found)

@@ -18,7 +18,7 @@ from vitnas.arch import Arch
 from vitnas.elastic import Elastic, ElasticBlock
 from vitnas.errors import InputError, unknown
 from vitnas.models import Config, Family, Kind, Unit, family, make_config
-from vitnas.sharing import Rules, Sharing, rules
+from vitnas.sharing import SIDES, Rules, Sharing, Side, rules
 from vitnas.space import Space
 from vitnas.storage import Storage, make_storage
 
@@ -113,20 +113,46 @@ class Supernet(Elastic):
             check_fits(units, self._storages)
         return units
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        """Return the logits (B, num_classes) of a subnet for images (B, in_chans, H, W).
+    def sides(self, arch: Arch) -> tuple[Side | None, ...]:
+        """Return the sides on which a subnet differs.
+
+        None alone without a bilateral axis; left alone if both sides are the same, as of the
+        largest subnet. The score of a subnet, and its loss in training, is the mean over these.
+        """
+        if not self.sharing.bilateral:
+            return (None,)
+        two = any(len(self._storages[u.path].sides(u.kind)) == 2 for u in self.units(arch))
+        return SIDES if two else SIDES[:1]
+
+    def parts(self, arch: Arch, side: str | None = None) -> tuple[tuple[Unit, Side | None], ...]:
+        """Return the units of a subnet, each with the side it is cut from: left if both are equal.
 
         Raises:
-            InputError: the architecture is not in the space.
+            InputError: as for `units`, or the supernet has no such side.
         """
-        root, *blocks = self.units(arch)
-        program = self.program(root.kind, x.device)
+        asked = self.sharing.check_side(side)
+        found = []
+        for unit in self.units(arch):
+            sides = self._storages[unit.path].sides(unit.kind)
+            found.append((unit, asked if asked in sides else sides[0]))
+        return tuple(found)
+
+    def forward(self, x: Tensor, arch: Arch, side: str | None = None) -> Tensor:
+        """Return the logits (B, num_classes) of a subnet for images (B, in_chans, H, W).
+
+        `side` is for a bilateral supernet: left, which None is too, or right.
+
+        Raises:
+            InputError: the architecture is not in the space, or the supernet has no such side.
+        """
+        (root, own), *blocks = self.parts(arch, side)
+        program = self.program(root.kind, x.device, own)
         parameters = self.slices(program.steps)
         model = family(self.largest.family)
         x = self.run(program, parameters, x, model.stem)
-        for unit in blocks:
+        for unit, own in blocks:
             block: Any = self.get_submodule(unit.path)  # an ElasticBlock, or a wrapper of one
-            x = block(x, block.program(unit.kind, x.device))
+            x = block(x, block.program(unit.kind, x.device, own))
         return self.run(program, parameters, x, model.head)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -136,23 +162,25 @@ class Supernet(Elastic):
                 module.grad_checkpointing = enable
 
     @torch.no_grad()
-    def subnet_state(self, arch: Arch) -> dict[str, Tensor]:
+    def subnet_state(self, arch: Arch, side: str | None = None) -> dict[str, Tensor]:
         """Return the state of a subnet under the static model's names, copied."""
         state: dict[str, Tensor] = {}
-        for unit in self.units(arch):
+        for unit, own in self.parts(arch, side):
             elastic: Any = self.get_submodule(unit.path)
             prefix = f"{unit.path}." if unit.path else ""
-            parts = elastic.slices(elastic.steps(unit.kind))
+            parts = elastic.slices(elastic.steps(unit.kind, own))
             state |= {prefix + name: tensor.clone() for name, tensor in parts.items()}
         return state
 
-    def extract(self, arch: Arch) -> nn.Module:
+    def extract(self, arch: Arch, side: str | None = None) -> nn.Module:
         """Return a subnet as an ordinary static model with storage of its own.
 
+        `side` is for a bilateral supernet: left, which None is too, or right.
+
         Raises:
-            InputError: the architecture is not in the space.
+            InputError: the architecture is not in the space, or the supernet has no such side.
         """
-        state = self.subnet_state(arch)
+        state = self.subnet_state(arch, side)
         with torch.random.fork_rng(devices=[]):
             model = build_static(family(arch.family), self.config, arch)
         first = next(iter(state.values()))

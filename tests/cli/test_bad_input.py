@@ -94,7 +94,7 @@ def test_arch_files_that_cannot_be_read(
          "should be 'uniform', 'sandwich', 'stratified' or 'official'"),
         ("--set epochs", "setting 'epochs' must look like path=value, e.g. optim.base_lr=1e-3"),
         ("--set model.sharing=prefx", "unknown sharing policy 'prefx'; did you mean 'prefix'? "
-         "(allowed: centre, independent, legacy, prefix, ranked, suffix)"),
+         "(allowed: bilateral, centre, independent, legacy, prefix, ranked, suffix)"),
         ("--set model.qk_norn=true --set model.relative_position=false", "unknown autoformer "
          "option 'qk_norn'; did you mean 'qk_norm'? (allowed: "),
         ("--set model.num_classes=3", "model.num_classes can't be set: it follows from the data, "

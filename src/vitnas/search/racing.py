@@ -16,7 +16,8 @@ strictly below `needed`. Three things follow, one from each of the terms of the 
 
 By induction over the trials a search with racing proposes what it proposes without, in the same
 order. The argument is about the bound, so it holds whatever the order of the images. It takes
-scores as given: another order of images may round an evaluation differently, in the last bits of
+scores as given (of a bilateral supernet the mean over both sides, for which the bound holds as it
+holds for each): another order of images may round an evaluation differently, in the last bits of
 its loss or, if two classes are that close, in an image more or less.
 """
 

@@ -20,6 +20,7 @@ from vitnas.arch import Arch
 from vitnas.axes import parse
 from vitnas.elastic import Elastic, parameter_name
 from vitnas.models import Kind, Unit, family
+from vitnas.sharing import Rules
 from vitnas.slicing import mask_beyond, permute
 from vitnas.space import Choice, Position, Space
 from vitnas.supernet import Supernet, build
@@ -62,6 +63,8 @@ def check_masking(
 ) -> None:
     """The largest model with zeros beyond a subnet's heads, units and blocks is the subnet.
 
+    Of a bilateral supernet each side is one: the right subnet is what lies at the end of the axes.
+
     Genes in `hold` are kept at their largest: widths that a norm looks at can't be masked, nor
     what is no size, such as a window. By default those that change more than the axes. In float64.
     """
@@ -70,18 +73,19 @@ def check_masking(
     net, images = _steady(net), images.double()
     hold = _beyond(net, axes) if hold is None else hold
     cut: set[str] = set()
-    for arch in {_lift(space, arch, hold) for arch in archs}:
+    lifted = {_lift(space, arch, hold) for arch in archs}
+    for arch, side in [(one, side) for one in lifted for side in net.sides(one)]:
         kept = {unit.path: unit.kind for unit in net.units(arch)}
         model = net.extract(net.largest)
         for unit in net.units(net.largest):
             part = model.get_submodule(unit.path)
             if unit.path in kept:
-                cut |= _mask(net, part, unit.kind, kept[unit.path], axes)
+                cut |= _mask(net, part, unit.kind, kept[unit.path], axes, net.sharing.on(side))
             else:
                 _zero(part)
         with torch.no_grad():
             what = f"the masked largest model is not the subnet: {arch}"
-            _assert_same(net(images, arch), model(images), what)
+            _assert_same(net(images, arch, side), model(images), what)
     assert cut == set(axes), f"no architecture cuts {', '.join(set(axes) - cut)}; try others"
 
 
@@ -182,6 +186,8 @@ def _lift(space: Space, arch: Arch, hold: Sequence[str]) -> Arch:
             return max(choice.at(at))
         value: Any = arch[choice.name]
         for index in at:
+            if index >= len(value):  # a layer that is there only because the depth is held
+                return max(choice.at(at))
             value = value[index]
         return value
 
@@ -195,7 +201,7 @@ def _zero(part: nn.Module) -> None:
 
 
 def _mask(
-    net: Supernet, part: nn.Module, largest: Kind, kind: Kind, axes: Sequence[str]
+    net: Supernet, part: nn.Module, largest: Kind, kind: Kind, axes: Sequence[str], sharing: Rules
 ) -> set[str]:
     """Zero what a kind does not keep, in a unit of the largest model; return the axes cut."""
     layouts = _layouts(net, largest, legacy=False)
@@ -204,7 +210,7 @@ def _mask(
     beyond = smaller - (known & set(axes))
     assert not beyond, f"{', '.join(beyond)} can't be masked; keep the genes with `hold`"
     keep = {
-        axis: (net.sharing.policy(axis).start(largest.size[axis], kind.size[axis]), kind.size[axis])
+        axis: (sharing.policy(axis).start(largest.size[axis], kind.size[axis]), kind.size[axis])
         for axis in smaller
     }
     with torch.no_grad():

@@ -3,8 +3,9 @@
     check_model(space, sharing="prefix", num_classes=10, img_size=32)
 
 Every check stands alone too. It raises AssertionError with what is wrong. `images` are a batch
-(B, in_chans, H, W) in float32; nets are compared in evaluation mode, on the CPU. The checks of the
-axis map itself are in `vitnas.testing.maps`.
+(B, in_chans, H, W) in float32; nets are compared in evaluation mode, on the CPU. Of a bilateral
+supernet both sides of each architecture are checked. The checks of the axis map itself are in
+`vitnas.testing.maps`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from vitnas.arch import Arch
 from vitnas.axes import runs_through
 from vitnas.elastic import ElasticBlock, parameter_name
 from vitnas.errors import InputError
-from vitnas.sharing import Sharing
+from vitnas.sharing import SIDES, Sharing, Side
 from vitnas.space import Space
 from vitnas.supernet import Supernet, build
 from vitnas.testing import maps
@@ -90,6 +92,7 @@ def check_model(
 
     check_largest(net, static, images)
     check_bit_identical(net, archs, images)
+    check_sides(net, archs)
     check_state_keys(net, static)
     check_no_attribute_changes(net, archs, images)
     check_gradients_outside_slice(net, archs, images)
@@ -130,15 +133,34 @@ def make(
 
 def check_bit_identical(net: Supernet, archs: Iterable[Arch], images: Tensor) -> None:
     """Invariant 1: a subnet in the supernet and its extracted model agree to the last bit."""
-    for arch in archs:
-        model = net.extract(arch)
+    for arch, side in _subnets(net, archs):
+        model = net.extract(arch, side)
         with torch.no_grad():
-            same = torch.equal(net(images, arch), model(images))
-        assert same, f"the extracted model has other logits: {arch}"
+            same = torch.equal(net(images, arch, side), model(images))
+        assert same, f"the extracted model has other logits: {_name(arch, side)}"
         shared = {p.data_ptr() for p in net.parameters()} & {
             p.data_ptr() for p in model.parameters()
         }
-        assert not shared, f"the extracted model shares storage with the supernet: {arch}"
+        assert not shared, f"the extracted model shares storage: {_name(arch, side)}"
+
+
+def check_sides(net: Supernet, archs: Iterable[Arch]) -> None:
+    """The sides that a supernet says an architecture has are all that it has, and differ.
+
+    They are: none without a bilateral axis; left and right where any parameter differs; else left.
+    """
+    for arch in archs:
+        sides = net.sides(arch)
+        if not net.sharing.bilateral:
+            assert sides == (None,), f"no axis is bilateral, but {arch} has the sides {sides}"
+            refusal = _refusal(partial(net.subnet_state, arch, "left"))
+            assert "has no sides" in refusal, f"no axis is bilateral, but a side is taken: {arch}"
+            continue
+        default, left, right = (net.subnet_state(arch, side) for side in (None, *SIDES))
+        assert all(torch.equal(default[n], left[n]) for n in left), f"None is not left: {arch}"
+        same = all(torch.equal(left[n], right[n]) for n in left)
+        wanted = SIDES[:1] if same else SIDES
+        assert sides == wanted, f"{arch} has the sides {', '.join(wanted)}, not {sides}"
 
 
 def check_largest(net: Supernet, static: nn.Module, images: Tensor) -> None:
@@ -167,8 +189,8 @@ def check_no_attribute_changes(net: Supernet, archs: Iterable[Arch], images: Ten
     """Invariant 4: running subnets changes no attribute of any module and writes no tensor."""
     before = _attributes(net)
     versions = {name: tensor._version for name, tensor in net.state_dict(keep_vars=True).items()}
-    for arch in archs:
-        net(images, arch)
+    for arch, side in _subnets(net, archs):
+        net(images, arch, side)
         after = _attributes(net)
         assert before.keys() == after.keys(), f"attributes: {before.keys() ^ after.keys()}"
         changed = [key for key, value in before.items() if after[key] is not value]
@@ -183,10 +205,10 @@ def check_gradients_outside_slice(net: Supernet, archs: Iterable[Arch], images: 
     Both are compared as multisets of their non-zero values: which places are read is what
     `maps.check_masking` decides.
     """
-    for arch in archs:
-        model = net.extract(arch)
+    for arch, side in _subnets(net, archs):
+        model = net.extract(arch, side)
         net.zero_grad()
-        for logits in (net(images, arch), model(images)):
+        for logits in (net(images, arch, side), model(images)):
             torch.sin(3 * logits).sum().backward()
         found: dict[str, list[Tensor]] = {}
         for key, parameter in net.named_parameters():
@@ -196,8 +218,9 @@ def check_gradients_outside_slice(net: Supernet, archs: Iterable[Arch], images: 
         assert wanted.keys() <= found.keys()
         for name, gradients in found.items():
             mine, theirs = _nonzero(torch.cat(gradients)), _nonzero(wanted.get(name))
-            assert len(mine) <= len(theirs), f"{name} has gradient outside of the slice: {arch}"
-            assert torch.equal(mine, theirs), f"{name} has another gradient than alone: {arch}"
+            what = _name(arch, side)
+            assert len(mine) <= len(theirs), f"{name} has gradient outside of the slice: {what}"
+            assert torch.equal(mine, theirs), f"{name} has another gradient than alone: {what}"
     net.zero_grad()
 
 
@@ -211,7 +234,7 @@ def check_arch_values(space: Space, archs: Iterable[Arch]) -> None:
         for name in arch:
             wrong = arch.replace(**{name: "neither"})
             assert wrong not in space, f"the space contains {wrong}"
-            refusal = _refusal(space, wrong)
+            refusal = _refusal(partial(space.validate, wrong))
             assert name in refusal, f"validate does not name {name} of {wrong}: {refusal!r}"
 
 
@@ -237,15 +260,16 @@ def check_macs(net: Supernet, archs: Iterable[Arch]) -> None:
 
 
 def check_graph_count(net: Supernet, archs: Iterable[Arch], images: Tensor) -> None:
-    """Invariant 8: compiled units give one graph for each kind at most, whole and correct."""
+    """Invariant 8: compiled units are right, with one graph for each kind and side at most."""
     graphs: list[torch.fx.GraphModule] = []
 
     def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
         graphs.append(graph)
         return graph.forward
 
-    archs = list(archs)
-    kinds = {unit.kind for arch in archs for unit in net.units(arch)[1:]}
+    subnets = list(_subnets(net, archs))
+    parts = [part for subnet in subnets for part in net.parts(*subnet)[1:]]
+    kinds = {(unit.kind, side) for unit, side in parts}
     compiled = copy.deepcopy(net)
     for module in compiled.modules():
         if isinstance(module, ElasticBlock):
@@ -254,8 +278,8 @@ def check_graph_count(net: Supernet, archs: Iterable[Arch], images: Tensor) -> N
     limits = {"recompile_limit": 256, "accumulated_recompile_limit": 1024}
     with torch._dynamo.config.patch(limits), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the compiler's own
-        for arch in archs:
-            torch.testing.assert_close(compiled(images, arch), net(images, arch))
+        for subnet in subnets:
+            torch.testing.assert_close(compiled(images, *subnet), net(images, *subnet))
     torch.compiler.reset()
     assert 0 < len(graphs) <= len(kinds), f"{len(graphs)} graphs for {len(kinds)} kinds"
 
@@ -290,9 +314,17 @@ def check_loads_without_vitnas(models: Sequence[nn.Module], images: Tensor) -> N
         assert done.returncode == 0, f"does not load without vitnas:\n{done.stderr}"
 
 
-def _refusal(space: Space, arch: Arch) -> str:
+def _subnets(net: Supernet, archs: Iterable[Arch]) -> Iterator[tuple[Arch, Side | None]]:
+    yield from ((arch, side) for arch in archs for side in net.sides(arch))
+
+
+def _name(arch: Arch, side: Side | None) -> str:
+    return f"{arch}" if side is None else f"{arch}, {side}"
+
+
+def _refusal(call: Callable[[], object]) -> str:
     try:
-        space.validate(arch)
+        call()
     except InputError as error:
         return str(error)
     return ""

@@ -32,11 +32,16 @@ def compile_blocks(model: nn.Module, device: torch.device, backend: str = "induc
 
 
 def count_graphs(model: nn.Module) -> int:
-    """Return how many graphs the blocks can need: their kinds, in training and in evaluation."""
+    """Return how many graphs the blocks can need: their kinds, in training and in evaluation.
+
+    Of a bilateral supernet each kind has a graph for each side.
+    """
     if not isinstance(model, Supernet) or model.space is None:
         return 2 * len(_blocks(model))
     archs = (model.largest, *model.space.tied())
-    return 2 * len({unit.kind for arch in archs for unit in model.units(arch)[1:]})
+    subnets = ((arch, side) for arch in archs for side in model.sides(arch))
+    parts = (part for subnet in subnets for part in model.parts(*subnet)[1:])
+    return 2 * len({(unit.kind, side) for unit, side in parts})
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

@@ -39,9 +39,10 @@ def make_evaluate(
     share = EvalSet(images.images[mine], images.labels[mine], images.mean, images.std)
 
     def top1(scores: Scores) -> float:
-        right = torch.tensor(round(scores.top1 * scores.images / 100), device=fabric.device)
-        total: Any = fabric.all_reduce(right, reduce_op="sum")
-        return 100 * int(total) / len(images)
+        # Of a bilateral supernet an image can be half right.
+        halves = torch.tensor(round(2 * scores.top1 * scores.images / 100), device=fabric.device)
+        total: Any = fabric.all_reduce(halves, reduce_op="sum")
+        return 100 * int(total) / (2 * len(images))
 
     def judge(model: nn.Module) -> dict[str, float]:
         device = fabric.device
