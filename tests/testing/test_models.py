@@ -115,7 +115,7 @@ def net() -> Supernet:
 def test_extraction_that_differs_in_a_bit_is_caught(net: Supernet) -> None:
     extract = net.extract
 
-    def changed(arch: Arch) -> nn.Module:
+    def changed(arch: Arch, side: Any = None) -> nn.Module:
         model = extract(arch)
         with torch.no_grad():
             model.get_parameter("head.weight")[0, 0] += 1e-6
@@ -127,10 +127,10 @@ def test_extraction_that_differs_in_a_bit_is_caught(net: Supernet) -> None:
 
 
 def test_shared_storage_is_caught(net: Supernet) -> None:
-    net.subnet_state = lambda arch: dict(net.state_dict())  # type: ignore[method-assign]
+    net.subnet_state = lambda arch, side=None: dict(net.state_dict())  # type: ignore[method-assign]
     extract = net.extract
 
-    def borrowed(arch: Arch) -> nn.Module:
+    def borrowed(arch: Arch, side: Any = None) -> nn.Module:
         model = extract(arch)
         model.load_state_dict(net.state_dict(), assign=True)
         return model
@@ -158,7 +158,7 @@ def test_foreign_state_is_caught() -> None:
 def test_a_remembered_architecture_is_caught(net: Supernet) -> None:
     forward = net.forward
 
-    def remembering(x: Tensor, arch: Arch) -> Tensor:
+    def remembering(x: Tensor, arch: Arch, side: Any = None) -> Tensor:
         vars(net)["last"] = arch.embed_dim
         return forward(x, arch)
 
@@ -171,7 +171,7 @@ def test_a_remembered_architecture_is_caught(net: Supernet) -> None:
 def test_a_written_tensor_is_caught(net: Supernet) -> None:
     forward = net.forward
 
-    def writing(x: Tensor, arch: Arch) -> Tensor:
+    def writing(x: Tensor, arch: Arch, side: Any = None) -> Tensor:
         with torch.no_grad():
             net.get_parameter("norm.bias").mul_(1)
         return forward(x, arch)
@@ -184,7 +184,7 @@ def test_a_written_tensor_is_caught(net: Supernet) -> None:
 def test_gradient_outside_of_the_slice_is_caught(net: Supernet) -> None:
     forward = net.forward
 
-    def leaking(x: Tensor, arch: Arch) -> Tensor:
+    def leaking(x: Tensor, arch: Arch, side: Any = None) -> Tensor:
         logits = forward(x, arch)
         leak = 0.1 * net.get_parameter("blocks.0.mlp.fc1.bias").sum()
         return logits + (leak - leak.detach())
@@ -196,7 +196,7 @@ def test_gradient_outside_of_the_slice_is_caught(net: Supernet) -> None:
 
 def test_another_gradient_is_caught(net: Supernet) -> None:
     forward = net.forward
-    net.forward = lambda x, arch: 2 * forward(x, arch)  # type: ignore[method-assign]
+    net.forward = lambda x, arch, side=None: 2 * forward(x, arch)  # type: ignore[method-assign]
     with pytest.raises(AssertionError, match="has another gradient than alone"):
         models.check_gradients_outside_slice(net, ARCHS, IMAGES)
 
