@@ -158,6 +158,12 @@ def test_wrong_words_are_refused_in_one_line_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_recipe_of_s3_needs_only_images_and_a_budget(tmp_path: Path, command: Command) -> None:
+    words = ("evolve-space", "s3", tmp_path / "run", "--max-macs", "5G", "--option")
+    line = refusal(command(*words, "maximum.depth.3=20"))
+    assert line == "recipe s3 names no data: give --data, for example --data digits"
+
+
 @pytest.mark.parametrize(
     ("changed", "name", "where"),
     [

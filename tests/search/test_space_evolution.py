@@ -15,6 +15,7 @@ from vitnas.errors import InputError
 from vitnas.search.ledger import read
 from vitnas.search.limits import Limit
 from vitnas.search.space_evolution import read_rounds
+from vitnas.search.space_evolution_decision import decide
 from vitnas.search.space_evolution_dimensions import (
     Dimension,
     dimensions,
@@ -105,6 +106,20 @@ def test_a_killed_evolution_resumes_at_the_subnet_it_had_reached(
     left = SUBNETS * len(rounds) - len(toy.evaluated)
     assert count - 4 <= left < count
     assert toy.trained[0][0] == left // SUBNETS
+
+
+def test_a_rounds_decision_can_be_made_again_from_what_lies_on_disk(
+    whole: tuple[Path, Toy, list[Round]],
+) -> None:
+    folder, _, rounds = whole
+    for found in read_rounds(folder):
+        _, records = read(folder / f"round-{found.number}")
+        ordered = sorted(records, key=lambda record: record.index)
+        results = [(record.arch, 100 - record.score) for record in ordered]
+        again = decide(
+            found.space, results, options=found.options, number=found.number, seed=found.seed
+        )
+        assert again == found == rounds[found.number]
 
 
 def test_a_space_smaller_than_the_draw_is_evaluated_whole(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from vitnas.train.reading import (
     recipe_from_dict,
     recipes,
 )
-from vitnas.train.recipe import TrainRecipe
+from vitnas.train.recipe import Sampling, TrainRecipe
 
 
 def test_recipes_of_the_package_are_valid() -> None:
     assert set(recipes()) >= {
         "autoformer-base", "autoformer-small", "autoformer-tiny", "digits", "finetune", "retrain",
+        "s3",
     }  # fmt: skip
     for name in recipes():
         recipe = load_recipe(name)
@@ -45,6 +46,18 @@ def test_the_official_recipe(size: str) -> None:
     assert recipe.sampling.name == "uniform"
     accidents = (optim.schedule_lag, optim.decay_relative_position, optim.step_skipped_blocks)
     assert not any(accidents)
+
+
+def test_the_recipe_of_s3_says_what_its_script_says() -> None:
+    recipe = load_recipe("s3")
+    optim, augment = recipe.optim, recipe.augment
+    assert recipe.space == "s3-start"
+    assert recipe.sampling == Sampling("sandwich", random_subnets=2)
+    assert not recipe.distillation.inplace
+    assert (recipe.epochs, optim.warmup_epochs, recipe.drop_path) == (300, 5, 0.1)
+    assert (optim.base_lr, optim.warmup_lr, optim.min_lr) == (5e-4, 1e-6, 1e-5)
+    assert (augment.mixup, augment.cutmix, augment.re_prob) == (0.8, 1.0, 0.25)
+    assert load_recipe("s3", space="s3-tiny").space == "s3-tiny"
 
 
 def test_overrides_by_path() -> None:
