@@ -76,7 +76,7 @@ def nano(args: Namespace, folder: Path) -> Case:
     else:
         images = eval_cache(data.train, shown, folder=folder)
         made = trained.make(classes)
-        net = trained.train(made, images, args.train_seconds, flip=bool(args.data))
+        net = trained.train(made, images, args.train_steps, flip=bool(args.data))
         if args.net:
             torch.save(net.state_dict(), args.net)
     theirs = None
@@ -285,7 +285,7 @@ def options() -> ArgumentParser:
     add("--data", help="folder of class folders of images (default: images of scikit-learn)")
     add("--images", type=int, help="of the search split (default: 400, for T 16)")
     add("--candidates", type=int, default=50)
-    add("--train-seconds", type=float, default=40)
+    add("--train-steps", type=int, default=1000)
     add("--net", help="file that keeps the trained weights, or has them")
     add("--workers", type=int, default=0, help="of the official loader (default: 0)")
     return parser

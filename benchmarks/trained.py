@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +36,16 @@ def make(classes: int) -> Supernet:
     return Supernet(SPACE, classes, SIZE, patch_size=PATCH, sharing="legacy")
 
 
-def train(net: Supernet, images: EvalSet, seconds: float, *, flip: bool) -> Supernet:
-    """Train a supernet for a time, another random subnet every step, as AutoFormer does.
+def train(net: Supernet, images: EvalSet, steps: int, *, flip: bool) -> Supernet:
+    """Train a supernet, another random subnet every step, as AutoFormer does.
 
-    AdamW under a cosine of the time, small shifts, label smoothing, and flips where they make
-    sense.
+    AdamW under a cosine, small shifts, label smoothing, and flips where they make sense.
     """
     assert net.space is not None
     torch.manual_seed(0)
     net.train()
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.05, fused=True)
-    start, step, done = time.perf_counter(), 0, 0.0
-    while done < 1:
+    for step in range(steps):
         places = torch.randint(len(images), (BATCH,))
         chosen = EvalSet(images.images[places], images.labels[places], images.mean, images.std)
         batch, labels = next(chosen.batches(BATCH))
@@ -58,10 +55,9 @@ def train(net: Supernet, images: EvalSet, seconds: float, *, flip: bool) -> Supe
         loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
+        done = step / steps
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, 0.05 + 20 * done) * (1 + math.cos(math.pi * done)) / 2
         optimizer.step()
-        step += 1
-        done = (time.perf_counter() - start) / seconds
-    print(f"trained for {step} steps of {BATCH} images; loss of the last {loss.item():.2f}")
+    print(f"trained for {steps} steps of {BATCH} images; loss of the last {loss.item():.2f}")
     return net.eval()
