@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common import Work, alternate, arguments, extremes, gemm_rate, limit, ratios, table
 from official import TINY, pair, run
+from stages import where
 from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.spaces import space
@@ -16,26 +15,29 @@ from vitnas.supernet import Supernet
 from vitnas.zoo import arch as published
 
 
-@torch.inference_mode()
-def row(
-    name: str, arch: Arch, theirs: nn.Module | None, net: Supernet, args: Namespace
-) -> tuple[str, ...]:
-    """Time one subnet and return its line of the table."""
-    images = torch.randn(args.batch_size, 3, 224, 224)
+def works(arch: Arch, theirs: nn.Module | None, net: Supernet, images: Tensor) -> dict[str, Work]:
+    """Return a forward pass of the supernet, the extracted model and the original."""
     model = net.extract(arch)
-    works: dict[str, Work] = {
-        "gemm": gemm_rate(),
+    found: dict[str, Work] = {
         "supernet": lambda: net(images, arch),
         "extracted": lambda: model(images),
     }
+    if theirs is not None:
+        found["official"] = lambda: run(theirs, arch, images)
+    return found
+
+
+def row(
+    name: str, arch: Arch, theirs: nn.Module | None, net: Supernet, images: Tensor, repeats: int
+) -> tuple[str, ...]:
+    """Time one subnet and return its line of the table."""
     exact = "-"
     if theirs is not None:
-        works["official"] = lambda: run(theirs, arch, images)
         error = (run(theirs, arch, images) - net(images, arch)).abs().max()
         exact = f"{float(error):.1e}"
-    seconds = alternate(works, args.repeats)
+    seconds = alternate({"gemm": gemm_rate(), **works(arch, theirs, net, images)}, repeats)
     slow = seconds.get("official")
-    bound = limit(seconds["gemm"], cost.macs(arch, attention="factorised") * args.batch_size)
+    bound = limit(seconds["gemm"], cost.macs(arch, attention="factorised") * len(images))
     return (
         name,
         ratios(slow, seconds["supernet"]),
@@ -46,8 +48,9 @@ def row(
     )
 
 
+@torch.inference_mode()
 def main() -> None:
-    """Print ratios, exactness and the share of the machine's limit."""
+    """Print ratios, exactness and the share of the machine's limit, and where time goes."""
     args = arguments(__doc__ or "").parse_args()
     torch.set_num_threads(args.threads)
     theirs, net = pair(args.cream, TINY)
@@ -56,7 +59,8 @@ def main() -> None:
         theirs.eval()
     named = {"published T": published("autoformer-tiny")}
     named |= extremes(space("autoformer-tiny-wide"))
-    rows = [row(name, arch, theirs, net, args) for name, arch in named.items()]
+    images = torch.randn(args.batch_size, 3, 224, 224)
+    rows = [row(name, arch, theirs, net, images, args.repeats) for name, arch in named.items()]
     heading = (
         "subnet",
         "official / supernet",
@@ -66,6 +70,8 @@ def main() -> None:
         "difference",
     )
     table(f"Forward, AutoFormer-T at 224 px, batch {args.batch_size}, float32", [heading, *rows])
+    shown = works(named["published T"], theirs, net, images)
+    table("Where the time goes, published T", where(shown))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.profiler import profile
 
 from common import (
     Work,
@@ -23,6 +22,7 @@ from common import (
     table,
 )
 from official import NANO, TINY, nano_space, pair, run
+from stages import where
 from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.interop import cream
@@ -30,13 +30,6 @@ from vitnas.spaces import space
 from vitnas.supernet import Supernet
 
 NANO_SPACE = nano_space(3.0, 3.5, 4.0)
-STAGES = {
-    "linear layers": ("aten::mm", "aten::addmm"),
-    "attention products": ("aten::bmm", "aten::baddbmm", "aten::_scaled_dot_product"),
-    "relative position tables": ("aten::index", "aten::_index_put", "aten::embedding"),
-    "copies, additions": ("aten::copy_", "aten::add", "aten::mul", "aten::cat", "aten::fill_"),
-    "GELU, norms, softmax": ("aten::gelu", "aten::native_layer_norm", "aten::_softmax"),
-}
 
 
 def step(
@@ -134,33 +127,6 @@ def row(
     )
 
 
-def where(args: Namespace, config: dict[str, Any], arch: Arch, size: int) -> list[tuple[str, ...]]:
-    """Return the share of each stage in the original's step, for the original and for ours."""
-    batch = random_batch(config, size)
-    spent: dict[str, dict[str, float]] = {}
-    for system, work in works(args, config, arch, batch).items():
-        for _ in range(3):
-            work()
-        with profile() as profiled:
-            for _ in range(3):
-                work()
-        spent[system] = dict.fromkeys([*STAGES, "all the rest"], 0.0)
-        for event in profiled.key_averages():
-            stage = next((s for s, names in STAGES.items() if event.key.startswith(names)), "")
-            spent[system][stage or "all the rest"] += event.self_cpu_time_total
-    whole = sum(spent.get("official", spent["supernet"]).values())
-    systems = [system for system in ("official", "supernet") if system in spent]
-    rows = [
-        (stage, *(f"{100 * spent[system][stage] / whole:.0f}" for system in systems))
-        for stage in spent["supernet"]
-    ]
-    total = (
-        "whole step",
-        *(f"{100 * sum(spent[system].values()) / whole:.0f}" for system in systems),
-    )
-    return [("of 100", *systems), *rows, total]
-
-
 def main() -> None:
     """Print ratios for AutoFormer-T at 224 px and a small net at 32 px, and where time goes."""
     args = arguments(__doc__ or "").parse_args()
@@ -183,7 +149,10 @@ def main() -> None:
             "gradients",
         )
         table(f"Training step, {title}, batch {size}, float32", [heading, *rows])
-        table(f"Where the time goes, {title}, random", where(args, config, named["random"], size))
+        table(
+            f"Where the time goes, {title}, random",
+            where(works(args, config, named["random"], random_batch(config, size))),
+        )
 
 
 if __name__ == "__main__":
