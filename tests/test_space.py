@@ -63,6 +63,9 @@ def spaces(draw: st.DrawFn) -> Space:
         values = draw(st.tuples(*[row] * places) if varies else row)
         tied = level == "block" and (bool(stages) or not varies) and draw(st.booleans())
         choices.append(Choice(name, values, level, tied))
+    if not stages and not any(c.varies for c in choices) and draw(st.booleans()):
+        numbers = st.lists(st.integers(0, 9), min_size=places, max_size=4, unique=True)
+        choices.append(Choice("slot", tuple(sorted(draw(numbers))), "block", increasing=True))
     return Space("toy", tuple(draw(st.permutations(choices))), stages)
 
 
@@ -91,7 +94,11 @@ def test_sampling_mutation_and_crossover_give_valid_archs(space: Space, seed: in
 
 def _equal_layers(space: Space, arch: Arch) -> bool:
     """Return whether all layers, or all of each stage, have the same genes."""
-    blocks: list[Any] = [arch[choice.name] for choice in space.choices if choice.level == "block"]
+    blocks: list[Any] = [
+        arch[choice.name]
+        for choice in space.choices
+        if choice.level == "block" and not choice.increasing
+    ]
     rows = [row for gene in blocks for row in (gene if space.stages else (gene,))]
     return all(len(set(row)) == 1 for row in rows)
 
@@ -154,6 +161,71 @@ def test_all_blocks_of_vitas_c_equal_are_4000_nets() -> None:
         tied.validate(other)
 
 
+FREE = Space(
+    "toy",
+    (
+        Choice("depth", (1, 2, 4)),
+        Choice("slot", (0, 1, 3, 7), "block", increasing=True),
+        Choice("width", (2, 5, 6), "block"),
+        Choice("patch", (4, 8)),
+    ),
+)
+
+
+def test_an_increasing_gene_has_one_value_for_every_set() -> None:
+    """Of four values there are 4, 6 and 1 sets of 1, 2 and 4."""
+    assert FREE.size() == len(set(FREE)) == 2 * (4 * 3 + 6 * 3**2 + 1 * 3**4)
+    assert {arch.slot for arch in FREE if arch.depth == 2} == set(
+        itertools.combinations((0, 1, 3, 7), 2)
+    )
+    assert FREE.largest.slot == (0, 1, 3, 7)
+    assert FREE.smallest.slot == (0,)
+    assert {arch.slot for arch in FREE.with_values(depth=[3]).tied()} == {(0, 1, 3), (1, 3, 7)}
+
+
+def test_sets_of_an_increasing_gene_are_drawn_equally_often() -> None:
+    space, rng = FREE.with_values(depth=[2]), random.Random(0)
+    drawn = Counter(space.sample(rng).slot for _ in range(6000))
+    assert len(drawn) == 6
+    assert all(abs(count - 1000) < 5 * 1000**0.5 for count in drawn.values())
+
+
+@pytest.mark.parametrize(
+    ("picked", "slot"),
+    [
+        ((0, 7, 3), (0, 3, 7)),
+        ((7, 7, 7), (1, 3, 7)),
+        ((0, 0, 0), (0, 1, 3)),
+        ((3, 0, 3), (0, 3, 7)),
+        ((1, 7, 7), (1, 3, 7)),
+    ],
+)
+def test_what_is_picked_for_an_increasing_gene_is_put_in_order(
+    picked: tuple[int, ...], slot: tuple[int, ...]
+) -> None:
+    space = FREE.with_values(depth=[3])
+
+    def pick(choice: Choice, at: Any) -> Any:
+        return picked[at[0]] if choice.name == "slot" else choice.at(at)[0]
+
+    assert space.build(pick).slot == slot
+
+
+def test_an_increasing_gene_that_does_not_increase_is_refused() -> None:
+    arch = FREE.sample(0).replace(depth=2, width=(2, 2), slot=(0, 3))
+    assert arch in FREE
+    for slot, message in (
+        ((3, 0), "slot is (3, 0), it must increase from layer to layer"),
+        ((3, 3), "slot is (3, 3), it must increase from layer to layer"),
+        ((0, 2), "slot[1] is 2, the space allows 0, 1, 3, 7"),
+        ((0, "7"), "slot[1] is '7', the space allows 0, 1, 3, 7"),
+    ):
+        wrong = arch.replace(slot=slot)
+        assert wrong not in FREE
+        with pytest.raises(InputError, match=re.escape(message)):
+            FREE.validate(wrong)
+
+
 def test_some_genes_can_be_tied_and_depth_stays_free() -> None:
     tied = Space("toy", (DEPTH, Choice("a", (1, 2), "block"), Choice("b", (1, 2), "block")))
     tied = tied.with_tied("a")
@@ -209,7 +281,8 @@ def test_tied_archs_have_every_size_that_a_layer_can_have(space: Space) -> None:
                         elif choice.level == "block":
                             value = value[stage][layer] if space.stages else value[layer]
                         genes.append(value)
-                    found.add((stage, layer, tuple(genes)))
+                    place = arch.slot[layer] if "slot" in arch else (stage, layer)
+                    found.add((place, tuple(genes)))
         return found
 
     assume(space.size() <= 3000)
@@ -404,6 +477,22 @@ def test_only_genes_of_the_layers_are_tied() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "level", "tied"),
+    [
+        ((1, 2), "net", False),
+        ((1, 2), "block", True),
+        ((2, 1), "block", False),
+        (("a", "b"), "block", False),
+        (((1,), (2,)), "block", False),
+    ],
+)
+def test_only_rising_numbers_of_the_layers_increase(values: Any, level: Any, tied: bool) -> None:
+    message = "choice g increases from layer to layer: it needs level block, one list of increasing"
+    with pytest.raises(InputError, match=message):
+        Choice("g", values, level, tied, increasing=True)
+
+
+@pytest.mark.parametrize(
     ("choices", "stages", "message"),
     [
         ((), None, "a space needs the choice depth"),
@@ -419,6 +508,25 @@ def test_only_genes_of_the_layers_are_tied() -> None:
             (DEPTH, Choice("g", ((1,), (2,)), "block", True)),
             None,
             "choice g is tied: give one list for all layers",
+        ),
+        (
+            (DEPTH, Choice("g", (3,), "block", increasing=True)),
+            None,
+            "it needs at least 2 values, no stages, and choices with one list",
+        ),
+        (
+            (
+                DEPTH,
+                Choice("g", (3, 4), "block", increasing=True),
+                Choice("h", ((1,), (2,)), "block"),
+            ),
+            None,
+            "it needs at least 2 values, no stages, and choices with one list for all layers",
+        ),
+        (
+            (Choice("depth", (1,), "stage"), Choice("g", (3,), "block", increasing=True)),
+            1,
+            "it needs at least 1 values, no stages, and choices with one list",
         ),
     ],
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from vitnas.arch import Scalar
 from vitnas.errors import InputError
-from vitnas.genes import Position, tuples
+from vitnas.genes import Position, fill, tuples
 
 Level: TypeAlias = Literal["net", "stage", "block"]
 
@@ -21,17 +23,19 @@ class Choice:
     `values` holds the values themselves, or one sequence of values for each stage (or each layer,
     in a space without stages) where they differ from place to place. They are kept as tuples. A
     gene of level block that is `tied` is chosen once for all layers, or once a stage; an
-    architecture lists it layer by layer like any other.
+    architecture lists it layer by layer like any other. A gene of level block that is `increasing`
+    has a larger value in each layer than in the one before, such as the place of a layer.
 
     Raises:
-        InputError: no values, values of mixed types, repeated ones, an unknown level, or a tied
-            gene of another level than block.
+        InputError: no values, values of mixed types, repeated ones, an unknown level, or a gene
+            that can't be tied or increasing.
     """
 
     name: str
     values: tuple[Scalar, ...] | tuple[tuple[Scalar, ...], ...]
     level: Level = "net"
     tied: bool = False
+    increasing: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuples(self.values))
@@ -55,6 +59,14 @@ class Choice:
             raise InputError(f"choice {self.name} holds for the whole net: give one list of values")
         if self.tied and self.level != "block":
             raise InputError(f"choice {self.name} has level {self.level}; only blocks can be tied")
+        if self.increasing:
+            plain = self.level == "block" and not self.varies and not self.tied
+            values: Any = self.values
+            if not plain or isinstance(values[0], str) or list(values) != sorted(values):
+                raise InputError(
+                    f"choice {self.name} increases from layer to layer: it needs level block, one "
+                    "list of increasing numbers, and can't be tied"
+                )
 
     @cached_property
     def varies(self) -> bool:
@@ -64,6 +76,39 @@ class Choice:
     def at(self, position: Position) -> tuple[Any, ...]:
         """Return the values allowed at a position: (), (layer,), (stage,) or (stage, layer)."""
         return self.values[position[0]] if self.varies else self.values  # type: ignore[return-value]
+
+    def fill(self, shape: Any, pick: Callable[[Position], Scalar]) -> Any:
+        """Return the gene in its shape (see `vitnas.genes`), of what `pick` gives for positions.
+
+        Increasing genes are put in order; each value that repeats moves on to the next free one.
+        """
+        found = fill(shape, pick, self.tied)
+        return self._rising(found) if self.increasing else found
+
+    def every(self, shape: Any) -> Iterator[Any]:
+        """Yield all that the gene can be in its shape."""
+        if self.increasing:
+            yield from itertools.combinations(self.values, shape[0])
+            return
+        places: list[Position] = []
+        fill(shape, places.append, self.tied)
+        for values in itertools.product(*(self.at(at) for at in places)):
+            yield fill(shape, dict(zip(places, values, strict=True)).get, self.tied)
+
+    def ways(self, prefix: Position, depth: int) -> int:
+        """Return how many values so many layers (of the stage `prefix`) can have together."""
+        if self.increasing:
+            return math.comb(len(self.values), depth)
+        if self.tied:
+            return len(self.at((*prefix, 0)))
+        return math.prod(len(self.at((*prefix, layer))) for layer in range(depth))
+
+    def _rising(self, picked: tuple[Any, ...]) -> tuple[Any, ...]:
+        ranks = sorted(map(self.values.index, picked))
+        room = len(self.values) - len(ranks)
+        for layer in range(1, len(ranks)):
+            ranks[layer] = max(ranks[layer], ranks[layer - 1] + 1)
+        return tuple([self.values[min(rank, room + i)] for i, rank in enumerate(ranks)])
 
 
 def _is_value(value: Any) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, SupportsIndex, TypeAlias
 from vitnas.arch import Arch, Scalar
 from vitnas.choice import Choice, Level
 from vitnas.errors import InputError, unknown
-from vitnas.genes import Position, describe, fill, has_shape, is_depth, lists, tuples
+from vitnas.genes import Position, describe, fill, has_shape, is_depth, lists, tuples, value_at
 
 __all__ = ["Choice", "Level", "Pick", "Position", "Space"]
 
@@ -68,6 +68,12 @@ class Space:
                 )
             if choice.tied and choice.varies and not self.stages:
                 raise InputError(f"choice {choice.name} is tied: give one list for all layers")
+            varied = self.stages or any(other.varies for other in self.choices)
+            if choice.increasing and (varied or len(choice.values) < places):
+                raise InputError(
+                    f"choice {choice.name} increases from layer to layer: it needs at least "
+                    f"{places} values, no stages, and choices with one list for all layers"
+                )
         ordered = sorted(self.choices, key=lambda choice: choice.name != "depth")
         object.__setattr__(self, "choices", tuple(ordered))
 
@@ -94,8 +100,7 @@ class Space:
         """
         genes: dict[str, Any] = {}
         for choice in self.choices:
-            shape = self._shape(choice, genes)
-            genes[choice.name] = fill(shape, partial(pick, choice), choice.tied)
+            genes[choice.name] = choice.fill(self._shape(choice, genes), partial(pick, choice))
         return Arch(self.family, **genes)
 
     def size(self) -> int:
@@ -104,17 +109,11 @@ class Space:
         blocks = self._at_level("block")
         for stage in range(self.stages or 1):
             prefix = (stage,) if self.stages else ()
-            total *= math.prod(len(c.at((*prefix, 0))) for c in blocks if c.tied)
             total *= math.prod(
                 len(c.at(prefix)) for c in self._at_level("stage") if c.name != "depth"
             )
             total *= sum(
-                math.prod(
-                    len(c.at((*prefix, layer)))
-                    for layer in range(depth)
-                    for c in blocks
-                    if not c.tied
-                )
+                math.prod(c.ways(prefix, depth) for c in blocks)
                 for depth in self["depth"].at(prefix)
             )
         return total
@@ -126,19 +125,31 @@ class Space:
     def sample(self, seed: SupportsIndex | random.Random) -> Arch:
         """Draw an architecture, uniform in every gene, as AutoFormer's training does.
 
+        Of an increasing gene all sets of values of that depth are equally probable.
         A seed gives the same architecture everywhere; a `random.Random` is advanced. Genes with a
         single value draw nothing. With the genes in the order depth, mlp_ratio, num_heads,
         embed_dim this consumes the generator exactly as the official sampler does.
         """
         rng = seed if isinstance(seed, random.Random) else random.Random(_seed(seed))
-        return self.build(partial(_draw, rng))
+        taken: set[tuple[str, Scalar]] = set()
+
+        def pick(choice: Choice, at: Position) -> Scalar:
+            if not choice.increasing:
+                return _draw(rng, choice, at)
+            free = [value for value in choice.at(at) if (choice.name, value) not in taken]
+            value: Scalar = rng.choice(free)
+            taken.add((choice.name, value))
+            return value
+
+        return self.build(pick)
 
     def tied(self) -> Iterator[Arch]:
         """Yield architectures of full depth whose layers are all equal.
 
         Together they contain every size that a single layer can have, in every net. With stages,
         a gene of a stage alternates between two values from stage to stage, so that they contain
-        every size of what lies between two stages, too.
+        every size of what lies between two stages, too. Of an increasing gene they have values next
+        to each other, all of them together.
         """
         others = [choice for choice in self.choices if choice.name != "depth"]
         places = [
@@ -147,6 +158,9 @@ class Space:
             for parity in ((0, 1) if choice.level == "stage" and self.stages != 1 else (0,))
         ]
         widest = {choice.name: range(_widest(choice)) for choice in others}
+        for choice in others:
+            if choice.increasing:
+                widest[choice.name] = range(0, len(choice.values), max(self["depth"].at(())))
         for combination in itertools.product(*(widest[name] for name, _ in places)):
             index = dict(zip(places, combination, strict=True))
             yield self.build(partial(_tied_pick, index))
@@ -222,6 +236,7 @@ class Space:
     def with_tied(self, *genes: str) -> Space:
         """Return the architectures whose layers are all equal in some genes, by default in all.
 
+        Increasing genes can't be equal, and stay as they are.
         With stages, the layers of a stage are equal; stages may differ, as their widths do anyway.
         Depth stays free. Where each layer has a list of its own, values that all lists have remain.
         Source: the cell-shared, "block-level" search of ViTAS (arXiv 2106.13700).
@@ -230,7 +245,7 @@ class Space:
             InputError: a gene that the space doesn't choose layer by layer, or whose layers have
                 no value in common.
         """
-        blocks = [choice.name for choice in self._at_level("block")]
+        blocks = [choice.name for choice in self._at_level("block") if not choice.increasing]
         for gene in genes:
             if gene not in blocks:
                 raise unknown("gene of the layers", gene, blocks)
@@ -248,7 +263,7 @@ class Space:
             "stages": self.stages,
             "choices": [
                 {"name": c.name, "level": c.level, "values": lists(c.values)}
-                | ({"tied": True} if c.tied else {})
+                | {flag: True for flag in ("tied", "increasing") if getattr(c, flag)}
                 for c in self.choices
             ],
         }
@@ -262,7 +277,10 @@ class Space:
         """
         try:
             choices = tuple(
-                Choice(c["name"], tuples(c["values"]), c["level"], c.get("tied", False))
+                Choice(
+                    *(c["name"], tuples(c["values"]), c["level"]),
+                    *(c.get(flag, False) for flag in ("tied", "increasing")),
+                )
                 for c in record["choices"]
             )
             if not isinstance(record["family"], str) or not isinstance(record["name"], str):
@@ -297,11 +315,7 @@ class Space:
             return
         choice, *later = rest
         shape = self._shape(choice, genes)
-        places: list[Position] = []
-        fill(shape, places.append, choice.tied)
-        for values in itertools.product(*(choice.at(at) for at in places)):
-            found = dict(zip(places, values, strict=True))
-            gene = fill(shape, found.get, choice.tied)
+        for gene in choice.every(shape):
             yield from self._extend({**genes, choice.name: gene}, tuple(later))
 
     def _faults(self, arch: Arch) -> Iterator[str]:
@@ -329,6 +343,8 @@ class Space:
             yield f"{choice.name} is {value!r}, the space allows one value for {alike}"
             return
         if isinstance(value, tuple) and not choice.varies and set(value) <= set(choice.values):
+            if choice.increasing and list(value) != sorted(set(value)):
+                yield f"{choice.name} is {value!r}, it must increase from layer to layer"
             return  # the common case, seen at once
         places: list[Position] = []
         fill(shape, places.append)
@@ -352,6 +368,8 @@ def _tied_pick(index: dict[tuple[str, int], int], choice: Choice, at: Position) 
     values = choice.at(at)
     if choice.name == "depth":
         return max(values)  # type: ignore[no-any-return]
+    if choice.increasing:
+        return values[min(index[choice.name, 0] + at[0], len(values) - 1)]  # type: ignore[no-any-return]
     parity = at[0] % 2 if choice.level == "stage" else 0
     return values[min(index[choice.name, parity], len(values) - 1)]  # type: ignore[no-any-return]
 
@@ -370,9 +388,4 @@ def _draw(rng: random.Random, choice: Choice, at: Position) -> Scalar:
 
 def _gene(arch: Arch, name: str, at: Position) -> Any:
     """Return a gene at a position, or None where the architecture does not reach so far."""
-    value: Any = arch.get(name)
-    for index in at:
-        if not isinstance(value, tuple) or index >= len(value):
-            return None
-        value = value[index]
-    return value
+    return value_at(arch.get(name), at)
