@@ -64,7 +64,7 @@ def explicit(attn: Any, x: Tensor, scale: float) -> Tensor:
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("scale", [None, 0.7])
 def test_attention_of_any_width_and_scale(split: bool, scale: float | None) -> None:
-    sizes = {"num_heads": 3, "attn_dim": 15, "mlp_dim": 9}
+    sizes: Any = {"num_heads": 3, "attn_dim": 15, "mlp_dim": 9}
     made: Any = random(block(8, **sizes, attn_scale=scale, split_qkv=split)).double()
     x = torch.randn(2, 5, 8, dtype=torch.float64)
     wanted = explicit(made.attn, x, 5**-0.5 if scale is None else scale)
@@ -74,7 +74,7 @@ def test_attention_of_any_width_and_scale(split: bool, scale: float | None) -> N
 
 
 def test_a_split_projection_is_the_fused_one_in_two_parts() -> None:
-    sizes = {"num_heads": 2, "attn_dim": 10, "mlp_dim": 9}
+    sizes: Any = {"num_heads": 2, "attn_dim": 10, "mlp_dim": 9}
     split: Any = random(block(8, **sizes, split_qkv=True)).double()
     fused: Any = block(8, **sizes).double()
     state = split.state_dict()
@@ -110,7 +110,6 @@ def test_eps_and_initialisation() -> None:
     """Linear weights and positions have std 0.02, biases 0; the patches' convolution is torch's."""
     torch.manual_seed(0)
     model: Any = vitnas.build(vitnas.Arch("vitas", **{**ARCH, "embed_dim": 230}), 100, 64)
-    assert isinstance(model, ViTAS)
     assert {norm.eps for b in model.blocks for norm in (b.norm1, b.norm2)} == {BLOCK_EPS}
     assert model.norm.eps == FINAL_EPS
     for name, parameter in model.named_parameters():
@@ -122,3 +121,4 @@ def test_eps_and_initialisation() -> None:
             assert parameter.std().item() == pytest.approx(0.02, rel=0.15), name
         elif name != "patch_embed.proj.bias":
             assert torch.all(parameter == float("norm" in name and name.endswith("weight"))), name
+    assert isinstance(model, ViTAS)

@@ -88,7 +88,7 @@ def slots(arch: Arch) -> tuple[int, ...]:
         InputError: the gene isn't one strictly increasing whole number a block.
     """
     genes: Mapping[str, Any] = arch
-    given = genes.get("slot", tuple(range(genes["depth"])))
+    given: tuple[int, ...] = genes.get("slot", tuple(range(genes["depth"])))
     whole = isinstance(given, tuple) and all(type(slot) is int for slot in given)
     if (
         not whole

@@ -129,7 +129,9 @@ class ViTAS(VisionTransformer):
             tokens: Tensor = super()._pos_embed(x)
             return tokens
         assert self.pos_embed is not None
-        return torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed[:, -1:]
+        plain = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        moved: Tensor = plain + self.pos_embed[:, -1:]
+        return moved
 
 
 def load(folder: str) -> ViTAS:
