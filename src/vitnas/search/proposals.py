@@ -53,7 +53,7 @@ class Proposals:
         """Return the architectures with a score in the order proposed, whatever that of tells."""
         return [arch for arch in self._lineages if arch in self._scores]
 
-    def _end(self) -> None:
+    def _end(self) -> Arch | None:
         """Return None, the end, unless an outstanding proposal may still be given back.
 
         Raises:
@@ -61,3 +61,4 @@ class Proposals:
         """
         if self._outstanding:
             raise Waiting(f"waits for {len(self._outstanding)} scores")
+        return None
