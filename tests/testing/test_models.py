@@ -21,7 +21,7 @@ from vitnas.supernet import Supernet
 from vitnas.testing import models
 from vitnas.train.samplers import sandwich, stratified
 
-from .families import OPTIONS, space
+from .families import CASES, OPTIONS, space
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 SPACE = space("vit")
@@ -32,7 +32,8 @@ ARCHS = [SPACE.smallest, SPACE.sample(0)]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_conforms_under_every_policy(family: str, sharing: str) -> None:
     standalone = (family, sharing) == ("autoformer", "prefix")
-    models.check_model(space(family), sharing, standalone=standalone, **OPTIONS)
+    options = CASES.get(family, OPTIONS)
+    models.check_model(space(family), sharing, standalone=standalone, **options)
 
 
 @pytest.mark.parametrize(
