@@ -50,6 +50,15 @@ def has_shape(value: Any, shape: Any) -> bool:
     return len(rows) == int(length)
 
 
+def value_at(value: Any, at: Position) -> Any:
+    """Return what a gene is at a position, None where it does not reach so far."""
+    for index in at:
+        if not isinstance(value, tuple) or index >= len(value):
+            return None
+        value = value[index]
+    return value
+
+
 def describe(shape: Any) -> str:
     """Say what a gene of this shape is, for messages."""
     if shape == ():

@@ -175,6 +175,7 @@ FAMILY = Family(
     macs=macs,
     resize=lambda name, tensor, shape, old, new: None,
     resized_options=lambda config, img_size: {**config.to_dict(), "img_size": img_size},
+    widths=("embed_dim", "attn_dim", "hidden_dim"),
 )
 
 

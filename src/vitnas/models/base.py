@@ -171,6 +171,7 @@ class Family:
       file travels with saved models.
     - `sharing`: (axis, policy) where a prefix doesn't suit and the user names none.
     - `img_size(arch)`: the side of an image on which every gene has its effect.
+    - `widths`: the genes that say how many channels, heads or hidden units there are.
     """
 
     name: str
@@ -190,6 +191,7 @@ class Family:
     modeling: str = "vitnas.nn.vit"
     sharing: tuple[tuple[str, str], ...] = ()
     img_size: Callable[[Arch], int] = _one_patch
+    widths: tuple[str, ...] = ()
 
 
 def make_config(family: Family, arch: Arch, options: Mapping[str, Any]) -> Any:

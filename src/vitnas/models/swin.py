@@ -331,4 +331,5 @@ FAMILY = Family(
     modeling="vitnas.nn.swin",
     sharing=(("row_distances", "centre"), ("col_distances", "centre")),
     img_size=img_size,
+    widths=("embed_dim", "num_heads", "mlp_ratio"),
 )

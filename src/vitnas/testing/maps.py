@@ -19,6 +19,7 @@ from vitnas import axes as layout_axes
 from vitnas.arch import Arch
 from vitnas.axes import parse
 from vitnas.elastic import Elastic, parameter_name
+from vitnas.genes import value_at
 from vitnas.models import Kind, Unit, family
 from vitnas.sharing import Rules
 from vitnas.slicing import mask_beyond, permute
@@ -184,12 +185,9 @@ def _lift(space: Space, arch: Arch, hold: Sequence[str]) -> Arch:
     def pick(choice: Choice, at: Position) -> Any:
         if choice.name in hold:
             return max(choice.at(at))
-        value: Any = arch[choice.name]
-        for index in at:
-            if index >= len(value):  # a layer that is there only because the depth is held
-                return max(choice.at(at))
-            value = value[index]
-        return value
+        value = value_at(arch[choice.name], at)
+        # A layer that is there only because the depth is held has no genes of its own.
+        return max(choice.at(at)) if value is None else value
 
     return space.build(pick)
 
