@@ -316,4 +316,5 @@ FAMILY = Family(
     macs=macs,
     resize=resize,
     resized_options=resized_options,
+    widths=("embed_dim", "num_heads", "mlp_ratio"),
 )
