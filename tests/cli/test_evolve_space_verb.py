@@ -16,8 +16,9 @@ from vitnas.search.space_evolution import read_rounds
 from vitnas.search.space_evolution_dimensions import Dimension, values_of
 from vitnas.train.reading import load_recipe, recipe_space
 
-from .calling import RECIPE, call, files_in, refusal
+from .calling import RECIPE, call, files_in, lines_of, refusal
 from .conftest import Command
+from .test_interrupted import history, kill_when
 
 SPACE = {
     "family": "s3",
@@ -124,6 +125,29 @@ def test_a_run_without_a_round_record_goes_on_from_its_ledger(
     words = (*WORDS, "--later-epochs", "1", *EPOCHS)
     assert command("evolve-space", s3_recipe, run, *words).code == 0
     assert files_in(run) == before
+
+
+def test_killed_in_evaluation_and_in_the_next_training_it_ends_the_same(
+    evolved: Path, s3_recipe: Path, tmp_path: Path, command: Command
+) -> None:
+    run = tmp_path / "run"
+    words = ("evolve-space", s3_recipe, run, *WORDS, "--later-epochs", "1", *EPOCHS)
+    journal = run / "space-evolution" / "round-0" / "study.journal"
+    history_of_1 = run / "rounds" / "1" / "metrics.jsonl"
+
+    kill_when(lambda: lines_of(journal) > 8, *words)
+    assert 0 < len(read(journal.parent)[1]) < 40
+    kill_when(lambda: lines_of(history_of_1) >= 6, *words)
+    assert len(read(journal.parent)[1]) == 40
+    assert not (run / "rounds" / "1" / "supernet").exists()
+
+    assert command(*words).code == 0
+    assert read_rounds(run / "space-evolution") == read_rounds(evolved / "space-evolution")
+    assert (run / "space.yaml").read_bytes() == (evolved / "space.yaml").read_bytes()
+    for number in range(len(read_rounds(run / "space-evolution"))):
+        ours, wanted = (folder / "rounds" / str(number) for folder in (run, evolved))
+        assert files_in(ours / "supernet") == files_in(wanted / "supernet")
+        assert history(ours / "metrics.jsonl") == history(wanted / "metrics.jsonl")
 
 
 def test_autoformers_space_evolves_too(recipe: Path, tmp_path: Path, command: Command) -> None:
