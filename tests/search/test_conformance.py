@@ -11,17 +11,35 @@ from typing import Any
 import pytest
 
 from vitnas.arch import Arch
+from vitnas.search.limits import Window
 from vitnas.search.random_search import RandomSearch
 from vitnas.search.searcher import STRATEGIES, Lineage, Searcher, Waiting, make_searcher
 from vitnas.space import Space
 from vitnas.testing import searchers
-from vitnas.testing.searchers import CHECKS, Make
+from vitnas.testing.searchers import CHECKS, PATH_CHECKS, Make, cost
+
+PATHS = ("slimming",)
+OPTIONS: Mapping[str, tuple[dict[str, Any], ...]] = {
+    "nsga2": ({"minimize": ["cost"]}, {"minimize": []}),
+    "slimming": ({"cost": "cost"},),
+}
+CASES = [
+    (name, options, check)
+    for name in STRATEGIES
+    for options in OPTIONS.get(name, ({},))
+    for check in (PATH_CHECKS if name in PATHS else CHECKS)
+]
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_conforms(name: str, check: Callable[[Make], None]) -> None:
-    check(lambda space, feasible, seed: make_searcher(name, space, feasible, seed))
+@pytest.mark.parametrize(("name", "options", "check"), CASES)
+def test_every_strategy_conforms(
+    name: str, options: dict[str, Any], check: Callable[[Make], None]
+) -> None:
+    def make(space: Space, feasible: Callable[[Arch], bool], seed: int) -> Searcher:
+        window = Window((), {"cost": cost}) if name in PATHS else feasible
+        return make_searcher(name, space, window, seed, options)
+
+    check(make)
 
 
 class _Infeasible(RandomSearch):

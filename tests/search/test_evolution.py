@@ -170,12 +170,12 @@ def test_a_single_parent_still_mutates() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"population": 0}, "population is 0; it must be at least 1"),
-        ({"parents": 0}, "parents is 0; it must be at least 1"),
-        ({"mutants": -1}, "mutants is -1; it must be at least 0"),
-        ({"generations": -1}, "generations is -1; it must be at least 0"),
+        ({"population": 0}, "population is 0, it must be at least 1"),
+        ({"parents": 0}, "parents is 0, it must be at least 1"),
+        ({"mutants": -1}, "mutants is -1, it must be at least 0"),
+        ({"generations": -1}, "generations is -1, it must be at least 0"),
         ({"population": 10}, "mutants 25 and crossovers 25 don't fit into a population of 10"),
-        ({"net_prob": 1.5}, "net_prob is 1.5; it must be between 0 and 1"),
+        ({"net_prob": 1.5}, "net_prob is 1.5, it must be between 0 and 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:

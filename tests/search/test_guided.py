@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import random
 
-from vitnas.search.guided import cheapest, nearest, neighbours, nudge, repair
+from vitnas.arch import Arch
+from vitnas.search.guided import (
+    adjacent,
+    cheapest,
+    count_genes,
+    nearest,
+    neighbours,
+    nudge,
+    places,
+    repair,
+)
 from vitnas.space import Choice, Space
 from vitnas.testing.searchers import SMALL, TINY, cost
 
@@ -82,3 +92,35 @@ def test_a_nudge_changes_few_genes() -> None:
         for other in (nudge(SMALL, arch, rng) for _ in range(200))
     ]
     assert 0.5 < sum(changed) / len(changed) < 2.5
+
+
+def test_adjacent_archs_differ_by_one_step_of_one_number() -> None:
+    space = Space(
+        "toy",
+        (
+            Choice("depth", (1, 2)),
+            Choice("heads", (4, 1, 2), "block"),
+            Choice("ratio", (2, 3), "block", True),
+            Choice("norm", ("pre", "post")),
+        ),
+    )
+    arch = Arch("toy", depth=2, heads=(2, 4), ratio=(2, 2), norm="pre")
+    assert set(adjacent(space, arch)) == {
+        arch.replace(depth=1, heads=(2,), ratio=(2,)),
+        arch.replace(heads=(1, 4)),
+        arch.replace(heads=(4, 4)),
+        arch.replace(heads=(2, 2)),
+        arch.replace(ratio=(3, 3)),
+    }
+    assert count_genes(space, arch) == len(places(space, arch)) == 5
+
+
+def test_genes_of_layers_tied_by_stage_are_one_a_stage() -> None:
+    space = Space(
+        "toy",
+        (Choice("depth", (2, 3), "stage"), Choice("heads", (1, 2), "block", True)),
+        stages=2,
+    )
+    arch = space.largest
+    assert count_genes(space, arch) == len(places(space, arch)) == 4
+    assert set(neighbours(space, arch)) <= set(space)

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from vitnas.errors import InputError
+from vitnas.search.limits import Window
 from vitnas.search.searcher import STRATEGIES, find_strategy, make_searcher, read_options
-from vitnas.testing.searchers import TINY
+from vitnas.testing.searchers import TINY, cost
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -16,7 +17,7 @@ def test_a_strategy_names_its_module_options_and_purpose(name: str) -> None:
     strategy = find_strategy(name)
     assert strategy.summary
     assert strategy.options() is not None
-    assert make_searcher(name, TINY, lambda arch: True, 0).ask() in TINY
+    assert make_searcher(name, TINY, Window((), {"macs": cost}), 0).ask() in TINY
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,9 @@ def test_a_strategy_names_its_module_options_and_purpose(name: str) -> None:
         ("random", {"population": 9}, "unknown option of strategy random 'population'"),
         ("evolution", {"population": "many"}, "option population of strategy evolution is 'many'"),
         ("evolution", {"reading": "book"}, "option reading of strategy evolution is 'book': "),
-        ("evolution", {"population": 0}, "population is 0; it must be at least 1"),
+        ("evolution", {"population": 0}, "population is 0, it must be at least 1"),
+        ("slimming", {"targets": ["1G", "2G"]}, "targets are 1G, 2G; they must fall"),
+        ("slimming", {"targets": ["1Q"]}, "'1Q' has the unknown unit 'Q'"),
     ],
 )
 def test_wrong_names_and_options_are_told_in_one_line(
@@ -57,21 +60,25 @@ def test_importing_search_imports_neither_torch_nor_optuna() -> None:
     code = """
 import sys
 import vitnas.search.study, vitnas.search.evolution, vitnas.search.random_search
+import vitnas.search.nsga2, vitnas.search.slimming, vitnas.search.prior
 import vitnas.search.pareto, vitnas.search.ranking, vitnas.testing.searchers
-print({"torch", "optuna", "scipy", "pydantic"} & set(sys.modules))
+print({"torch", "optuna", "scipy", "pydantic", "deap", "moocore"} & set(sys.modules))
 """
     assert _run(code).strip() == "set()"
 
 
 def test_proposals_do_not_depend_on_the_hash_seed_of_the_process() -> None:
     code = """
+from vitnas.search.limits import Window
+from vitnas.search.limits import Limit, Window
 from vitnas.search.searcher import STRATEGIES, make_searcher
 from vitnas.testing.searchers import SMALL, cost, score
+window = Window((Limit("macs", 500),), {"macs": cost})
 for name in STRATEGIES:
-    searcher = make_searcher(name, SMALL, lambda arch: 1500 <= cost(arch) <= 3000, 0)
+    searcher = make_searcher(name, SMALL, window, 0)
     for _ in range(70):
         arch = searcher.ask()
-        searcher.tell(arch, score(arch))
+        searcher.tell(arch, score(arch), {"macs": cost(arch)})
         print(arch)
 """
     first, second = _run(code, "1"), _run(code, "2")

@@ -22,19 +22,54 @@ def neighbours(space: Space, arch: Arch) -> Iterator[Arch]:
     """Yield every architecture that differs from `arch` in exactly one gene.
 
     Where that gene is a depth, surplus layers are cut from the end and a new layer repeats the
-    last layer of its stage as far as the space allows.
+    last layer of its stage as far as the space allows. A tied gene changes in all its layers.
     """
-    places: list[tuple[Choice, Position]] = []
+    for choice, at in places(space, arch):
+        for value in choice.at(at):
+            if value != _gene(arch, choice, at):
+                yield replaced(space, arch, choice, at, value)
+
+
+def adjacent(space: Space, arch: Arch) -> Iterator[Arch]:
+    """Yield the neighbours whose changed gene is a number and moves to the next one up or down."""
+    for choice, at in places(space, arch):
+        values = choice.at(at)
+        if isinstance(values[0], str):
+            continue
+        ordered = sorted(values)
+        index = ordered.index(_gene(arch, choice, at))
+        for value in (*ordered[max(index - 1, 0) : index], *ordered[index + 1 : index + 2]):
+            yield replaced(space, arch, choice, at, value)
+
+
+def places(space: Space, arch: Arch) -> list[tuple[Choice, Position]]:
+    """Return the choices that make up an architecture, with the position of each."""
+    found: list[tuple[Choice, Position]] = []
 
     def remember(choice: Choice, at: Position) -> Scalar:
-        places.append((choice, at))
+        found.append((choice, at))
         return _gene(arch, choice, at)
 
     space.build(remember)
-    for choice, at in places:
-        for value in choice.at(at):
-            if value != _gene(arch, choice, at):
-                yield _with(space, arch, choice.name, at, value)
+    return found
+
+
+def count_genes(space: Space, arch: Arch) -> int:
+    """Return how many choices make up an architecture; genes of tied layers are one a stage."""
+    return sum(
+        (space.stages or 1) if choice.tied else _length(arch[choice.name])
+        for choice in space.choices
+    )
+
+
+def replaced(space: Space, arch: Arch, choice: Choice, at: Position, value: Scalar) -> Arch:
+    """Return the architecture with another value of one gene."""
+
+    def pick(other: Choice, there: Position) -> Scalar:
+        same = other.name == choice.name and there == at
+        return value if same else _gene(arch, other, there)
+
+    return space.build(pick)
 
 
 def cheapest(space: Space, cost: Callable[[Arch], float], start: Arch) -> Arch:
@@ -74,7 +109,7 @@ def repair(
 
 def nudge(space: Space, arch: Arch, rng: random.Random) -> Arch:
     """Redraw about three genes, whichever; the result may equal `arch`."""
-    probability = min(0.5, 3 / _length(tuple(arch.values())))
+    probability = min(0.5, 3 / count_genes(space, arch))
     return space.mutate(arch, rng, net_prob=probability, block_prob=probability)
 
 
@@ -108,13 +143,6 @@ def _gene(arch: Arch, choice: Choice, at: Position) -> Scalar:
     assert not isinstance(value, tuple)
     allowed = choice.at(at)
     return value if value in allowed else allowed[0]
-
-
-def _with(space: Space, arch: Arch, name: str, where: Position, value: Scalar) -> Arch:
-    def pick(choice: Choice, at: Position) -> Scalar:
-        return value if (choice.name, at) == (name, where) else _gene(arch, choice, at)
-
-    return space.build(pick)
 
 
 def _length(value: object) -> int:
