@@ -63,6 +63,23 @@ def test_options_and_mixed_policies_conform(sharing: Any, options: dict[str, Any
     models.check_model(SPACE, sharing, standalone=False, **{**OPTIONS, **options})
 
 
+@pytest.mark.usefixtures("graphs_left_out")
+def test_four_stages_conform() -> None:
+    """As many as the published nets have; the last has one window, whatever the gene says."""
+    space = Space(
+        "s3",
+        (
+            Choice("depth", ((1, 2), (1,), (1, 2), (1,)), "stage"),
+            Choice("mlp_ratio", (1.0, 1.5), "block"),
+            Choice("num_heads", ((1, 2), (2,), (1, 3), (2, 3)), "block"),
+            Choice("window_size", ((2, 4), (2, 8), (2, 4), (2, 7)), "block"),
+            Choice("embed_dim", ((9, 12), (11, 14), (10,), (13, 16)), "stage"),
+        ),
+        stages=4,
+    )
+    models.check_model(space, standalone=False, **{**OPTIONS, "img_size": 32})
+
+
 def one(window: int, **genes: Any) -> Arch:
     """Return an architecture of one stage and block."""
     base: dict[str, Any] = {
