@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -79,10 +80,11 @@ def _space(family: str) -> Space:
     )
 
 
-def _case(family: str, images: int = 40) -> tuple[Supernet, list[Arch], EvalSet]:
+def _case(family: str, sharing: str = "prefix") -> tuple[Supernet, list[Arch], EvalSet]:
     """Return a random net, archs of which some begin alike, and random labelled images."""
-    space = _space(family)
-    net, _ = make(space, num_classes=4, img_size=8, patch_size=4, head_dim=8, drop_path_rate=0.5)
+    space, images = _space(family), 40
+    options: dict[str, Any] = {"img_size": 8, "patch_size": 4, "head_dim": 8}
+    net, _ = make(space, sharing, num_classes=4, drop_path_rate=0.5, **options)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (images, 3, 8, 8), dtype=torch.uint8, generator=generator)
     labels = torch.randint(4, (images,), generator=generator)
@@ -92,6 +94,19 @@ def _case(family: str, images: int = 40) -> tuple[Supernet, list[Arch], EvalSet]
     other = long.replace(mlp_ratio=(2.0, 2.0, 1.0))
     archs = [space.smallest, long, short, other, long, *(space.sample(seed) for seed in range(6))]
     return net, archs, split
+
+
+def _two_sides() -> tuple[Supernet, list[Arch], EvalSet]:
+    """Return a bilateral net whose classes depend on the image, labelled by both sides in turn."""
+    net, archs, split = _case("vit", "bilateral")
+    images, _ = next(split.batches(40))
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.endswith("bias") or name in ("pos_embed", "cls_token"):
+                parameter.mul_(0.1)
+        net.get_parameter("patch_embed.proj.weight").mul_(3)
+        left, right = (net(images, archs[0], side).argmax(1) for side in ("left", "right"))
+    return net, archs, replace(split, labels=torch.where(torch.arange(40) % 2 == 0, left, right))
 
 
 def _figures(scores: Scores) -> tuple[float, float, float, int]:
@@ -112,8 +127,42 @@ def test_together_is_as_one_by_one(family: str) -> None:
     assert evaluate_subnets(net, [], split) == []
 
 
-def test_hopeless_subnets_are_stopped_and_others_are_not_touched() -> None:
-    net, archs, split = _case("vit")
+def test_a_bilateral_subnet_scores_the_mean_of_its_sides() -> None:
+    net, archs, split = _two_sides()
+    differ = 0
+    for arch, scores in zip(archs, evaluate_subnets(net, archs, split, batch_size=7), strict=True):
+        left, right = (
+            evaluate(net.extract(arch, side), split, batch_size=7) for side in ("left", "right")
+        )
+        differ += left.top1 != right.top1
+        assert scores.top1 == (left.top1 + right.top1) / 2
+        assert scores.top5 == (left.top5 + right.top5) / 2
+        assert scores.loss == pytest.approx((left.loss + right.loss) / 2, rel=1e-6)
+        assert scores.images == 40
+    assert differ >= 5
+    (largest,) = evaluate_subnets(net, [net.largest], split, batch_size=7)
+    assert _figures(largest) == _figures(evaluate(net.extract(net.largest), split, batch_size=7))
+
+
+def test_images_that_both_sides_get_wrong_come_first() -> None:
+    net, archs, split = _two_sides()
+    ((images, labels),) = split.batches(40)
+    judges = [net.largest, archs[0]]  # one side, and two
+    with torch.no_grad():
+        (whole,), small = (
+            [(net(images, arch, side).argmax(1) != labels).double() for side in net.sides(arch)]
+            for arch in judges
+        )
+    wrong = whole + (small[0] + small[1]) / 2
+    ordered = hard_first(net, split, judges, batch_size=40)
+    assert ordered.order is not None
+    assert 0.5 in wrong.diff().abs()
+    assert torch.all(wrong[ordered.order].diff() <= 0)
+
+
+@pytest.mark.parametrize("sharing", ["prefix", "bilateral"])
+def test_hopeless_subnets_are_stopped_and_others_are_not_touched(sharing: str) -> None:
+    net, archs, split = _case("vit", sharing)
     with torch.no_grad():
         split = replace(split, labels=net(next(split.batches(40))[0], archs[1]).argmax(1))
     split = hard_first(net, split, archs)

@@ -131,7 +131,8 @@ def test_racing_stops_a_good_part_where_mistakes_come_first(strategy: str) -> No
     assert all(record.state == "complete" for record in whole)
 
 
-def test_a_real_supernet_on_digits() -> None:
+@pytest.mark.parametrize("sharing", ["prefix", "bilateral"])
+def test_a_real_supernet_on_digits(sharing: str) -> None:
     space = Space(
         "autoformer",
         (
@@ -142,7 +143,7 @@ def test_a_real_supernet_on_digits() -> None:
         ),
     )
     torch.manual_seed(0)
-    net = Supernet(space, 10, 8, in_chans=1, patch_size=4, head_dim=16)
+    net = Supernet(space, 10, 8, sharing=sharing, in_chans=1, patch_size=4, head_dim=16)
     digits = open_data("digits")
     plain = eval_cache(digits.search, Input((8, 8), channels=1, mean=(0.5,), std=(0.5,)))
     _train(net, space, plain)

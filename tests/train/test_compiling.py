@@ -54,6 +54,14 @@ def test_every_kind_has_one_graph_and_none_is_left_out() -> None:
     assert len(calls) == ran
 
 
+def test_a_bilateral_supernet_has_a_graph_for_each_side_where_they_differ() -> None:
+    net = Supernet(SPACE, 10, 8, sharing={"embed": "bilateral"}, in_chans=1)
+    kinds = {unit.kind for arch in SPACE.tied() for unit in net.units(arch)[1:]}
+    narrow = {kind for kind in kinds if kind.size["embed"] == 16}
+    assert len(narrow) == len(kinds) / 2
+    assert count_graphs(net) == 2 * (len(kinds) + len(narrow))
+
+
 def test_compiled_blocks_compute_the_same() -> None:
     arch, found = SPACE.largest, []
     for compiled in (False, True):
