@@ -188,11 +188,12 @@ class _Run:
                 progress.end_epoch(found)
             if self.evaluated == self.recipe.epochs:
                 return True
-            for lr, stop in self._train_epoch():
+            for losses, lr, stop in self._train_epoch():
                 assert self.loss is not None
                 if history is not None:
-                    epoch = self.evaluated
-                    history.append("step", step=self.step, epoch=epoch, loss=self.loss, lr=lr)
+                    line = {"step": self.step, "epoch": self.evaluated, "loss": self.loss, "lr": lr}
+                    apart = {"losses": losses} if len(losses) > 1 else {}
+                    history.append("step", **line, **apart)
                 progress.advance(self.loss, lr)
                 if stop:
                     self._save()
@@ -200,8 +201,11 @@ class _Run:
                 if time.monotonic() - self.saved_at > 60 * self.recipe.checkpoint_minutes:
                     self._save()
 
-    def _train_epoch(self) -> Iterator[tuple[float, bool]]:
-        """Do the remaining steps of the epoch, yielding learning rate and whether to stop."""
+    def _train_epoch(self) -> Iterator[tuple[list[float], float, bool]]:
+        """Do the remaining steps of the epoch.
+
+        Yields the loss of each architecture, the learning rate, and whether to stop.
+        """
         self.do_step.model.train()
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         parts = self.recipe.accumulate
@@ -213,7 +217,7 @@ class _Run:
             self.loss = sum(losses) / len(losses)
             if self.ema is not None:
                 self.ema.update(self.model, step=self.step)
-            yield lr, stop
+            yield losses, lr, stop
 
     def _end_epoch(self) -> dict[str, float]:
         """Evaluate, if it is due."""
