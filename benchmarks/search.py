@@ -40,7 +40,6 @@ from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.batch_size import best_batch_size
 from vitnas.candidates import evaluation, racing_order
-from vitnas.cli.search_verb import best
 from vitnas.data.bundled import FASHION_FOLDER
 from vitnas.data.cache import EvalSet, eval_cache
 from vitnas.data.images import FileImages, Split
@@ -49,6 +48,7 @@ from vitnas.data.transforms import Input
 from vitnas.evaluate import evaluate_subnets
 from vitnas.folder import load, save
 from vitnas.interop import cream
+from vitnas.search.answer import best
 from vitnas.search.ledger import Record
 from vitnas.search.limits import Limit
 from vitnas.search.study import search

@@ -22,10 +22,10 @@ FLAGS = {
     "quickstart": "seed trials",
     "train": "data device root set space",
     "search": "batch-size data device images max-macs max-params min-macs min-params name "
-    "racing root seed set strategy trials",
+    "racing root seed set strategy tied trials",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
     "min-params option root rounds seed set space subnets",
-    "extract": "arch output search",
+    "extract": "arch output search trial",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",
     "evaluate": "batch-size data device root split",

@@ -12,9 +12,10 @@ import torch
 import vitnas
 from vitnas import cost
 from vitnas.batch_size import SIZES
-from vitnas.cli.search_verb import best
 from vitnas.folder import read_config
-from vitnas.search.ledger import Record, read
+from vitnas.search.answer import best
+from vitnas.search.ledger import read
+from vitnas.search.searcher import STRATEGIES
 from vitnas.supernet import Supernet
 
 from .calling import files_in, refusal
@@ -129,17 +130,6 @@ def test_a_lone_supernet_is_searched_where_it_lies(run: Path, command: Command) 
     assert (supernet / "models" / "smallest" / "config.json").is_file()
 
 
-def test_equal_scores_are_told_apart_by_loss_then_age() -> None:
-    arch = vitnas.arch("autoformer-tiny")
-
-    def record(number: int, score: float, loss: float) -> Record:
-        costs = {"loss": loss}
-        return Record(number, number, arch, score, costs, "random", (), 0, 0.1, "complete")
-
-    records = [record(0, 90, 0.1), record(1, 91, 0.4), record(2, 91, 0.3), record(3, 91, 0.3)]
-    assert best(records).number == 2
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -152,10 +142,10 @@ def test_equal_scores_are_told_apart_by_loss_then_age() -> None:
         (("--max-params", "6X"), "'6X' has the unknown unit 'X' (allowed: k, K, M, G, B, T, s, ms, "
          "us, µs, ns)"),
         (("--strategy", "evolutoin"), "unknown search strategy 'evolutoin'; did you mean "
-         "'evolution'? (allowed: evolution, random)"),
+         "'evolution'? (allowed: {strategies})"),
         (("--set", "poplation=3"), "unknown option of strategy evolution 'poplation'; did you mean "
-         "'population'? (allowed: block_prob, crossovers, generations, mutants, net_prob, parents, "
-         "population, reading)"),
+         "'population'? (allowed: block_prob, crossovers, generations, initial, mutants, net_prob, "
+         "parents, population, prior, reading)"),
         (("--set", "population=few"), "option population of strategy evolution is 'few': Input "
          "should be a valid integer, unable to parse string as an integer"),
         (("--set", "population"), "setting 'population' must look like path=value, e.g. "
@@ -180,6 +170,7 @@ def test_refused_searches_leave_no_trace(
     low, high = (f"{cost.params(arch, **options):,}" for arch in ends)
     least, most = (f"{cost.macs(arch, **options):,}" for arch in ends)
     costs = {"low": low, "high": high, "least": least, "most": most}
+    costs["strategies"] = ", ".join(sorted(STRATEGIES))
     before = files_in(trained)
     assert refusal(command("search", trained, *words)) == message.format(**costs)
     assert files_in(trained) == before

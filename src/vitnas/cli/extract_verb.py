@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.cli.log import say
 from vitnas.cli.target import read_arch
-from vitnas.cli.usage import MaybeFolder, MaybeName, Name
+from vitnas.cli.usage import MaybeFolder, MaybeName, MaybeNumber, Name
 from vitnas.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -15,20 +15,29 @@ if TYPE_CHECKING:
 
 
 def extract(
-    run: Path, *, arch: Name = "best", search: MaybeName = None, output: MaybeFolder = None
+    run: Path,
+    *,
+    arch: Name = "best",
+    search: MaybeName = None,
+    trial: MaybeNumber = None,
+    output: MaybeFolder = None,
 ) -> Path:
     """Take a subnet out of a supernet and write it as a model folder.
 
     Args:
         run: the folder of a run, or of a supernet.
         arch: best (of a search), largest, smallest, a published name, or JSON (a file or text).
-        search: the search that best refers to; not needed if there is only one.
+        search: the search that best refers to; not needed if there is only one. The best of
+            slimming is the subnet of its last target.
+        trial: another subnet of that search than the best, by the number that the search shows.
         output: the model folder; by default models/NAME inside the run.
     """
     from vitnas import run as layout
 
     source = layout.supernet_folder(run)
-    chosen, name, how = _choose(run, arch, search)
+    if trial is not None and arch != "best":
+        raise InputError(f"trial {trial} is of a search, but --arch names {arch}; give one of them")
+    chosen, name, how = _choose(run, arch, search, trial)
 
     from vitnas import folder
     from vitnas.supernet import Supernet
@@ -52,34 +61,40 @@ def extract(
     return target
 
 
-def _choose(run: Path, arch: str, search: str | None) -> tuple[Arch | None, str, dict[str, Any]]:
+def _choose(
+    run: Path, arch: str, search: str | None, trial: int | None
+) -> tuple[Arch | None, str, dict[str, Any]]:
     """Return the architecture (None: the space says), a name for the model, and how it came."""
-    from vitnas import run as layout
-    from vitnas.cli.search_verb import best
-    from vitnas.search.ledger import read
-
     if arch in ("largest", "smallest"):
         return None, arch, {"chosen": arch}
     if arch != "best":
         found, name = read_arch(arch)
         return found, name, {"chosen": "given"}
-    search = _the_search(run, search)
+    return _from_search(run, _the_search(run, search), trial)
+
+
+def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, dict[str, Any]]:
+    from vitnas import run as layout
+    from vitnas.cost import counters
+    from vitnas.folder import read_config
+    from vitnas.search.answer import chosen
+    from vitnas.search.ledger import read
+
     settings, records = read(run / layout.SEARCHES / search)
     records = [record for record in records if record.state in ("complete", "stopped")]
     if not records:
         raise InputError(f"search {search} in {run} has evaluated no subnet yet; repeat it")
-    chosen = best(records)
-    return (
-        chosen.arch,
-        search,
-        {
-            "chosen": f"best of {len(records)} subnets by {settings.strategy} search",
-            "ranked_on": settings.evaluated_on,
-            "limits": [str(limit) for limit in settings.limits],
-            "trial": chosen.number,
-            "search_top1": chosen.score,
-        },
-    )
+    costs = counters(**read_config(layout.supernet_folder(run))["options"])
+    found = chosen(settings, records, costs, trial)
+    which = "best" if trial is None else f"trial {trial}"
+    how = {
+        "chosen": f"{which} of {len(records)} subnets by {settings.strategy} search",
+        "ranked_on": settings.evaluated_on,
+        "limits": [str(limit) for limit in settings.limits],
+        "trial": found.number,
+        "search_top1": found.score,
+    }
+    return found.arch, search if trial is None else f"{search}-{trial}", how
 
 
 def _the_search(run: Path, name: str | None) -> str:

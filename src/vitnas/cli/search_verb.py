@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vitnas.cli.log import say, table
-from vitnas.cli.searching import load_supernet, read_limits, search_split
+from vitnas.cli.searching import load_supernet, read_limits, search_split, training_prior
 from vitnas.cli.usage import (
     MaybeName,
     MaybeNumber,
@@ -39,6 +38,7 @@ def search(
     min_params: MaybeQuantity = None,
     max_macs: MaybeQuantity = None,
     min_macs: MaybeQuantity = None,
+    tied: Literal["on", "off"] = "off",
     name: MaybeName = None,
     data: MaybeName = None,
     root: MaybeRoot = None,
@@ -55,12 +55,14 @@ def search(
 
     Args:
         run: the folder of a run, or of a supernet.
-        strategy: evolution (AutoFormer's) or random.
+        strategy: evolution (AutoFormer's), nsga2 (ViTAS's, a whole front), slimming (AutoSlim's, a
+            subnet for each budget), random, or another that docs/search.md names.
         trials: evaluate this many subnets; by default what the strategy plans.
         max_params: at most this many parameters, such as 6M.
         min_params: at least this many parameters.
         max_macs: at most this many multiply-adds an image, such as 1.3G.
         min_macs: at least this many multiply-adds an image.
+        tied: on searches only subnets whose layers are all equal, or all of a stage.
         name: of this search inside the run; by default the strategy.
         data: a data set, where the supernet does not say which.
         root: where the data lies, for those that need it.
@@ -70,7 +72,8 @@ def search(
             accuracy against costs, which changes neither; off evaluates every subnet to the end.
         seed: of the search.
         device: auto, cpu, cuda, cuda:1 or mps.
-        options: a setting of the strategy, such as population=20 or generations=5.
+        options: a setting of the strategy, such as population=20, initial=prior (start from what
+            training has learned about architectures) or targets=[1.3G,1G] of slimming.
     """
     # Torch takes seconds to load, so names and numbers are looked at before.
     from vitnas import run as layout
@@ -87,13 +90,21 @@ def search(
     from vitnas.cli.progress import SearchProgress
     from vitnas.devices import resolve_device
     from vitnas.folder import read_config
-    from vitnas.search.limits import check_possible
+    from vitnas.search import ledger
+    from vitnas.search.answer import answers
+    from vitnas.search.limits import Window, check_possible
+    from vitnas.search.searcher import make_searcher
     from vitnas.search.study import search as run_search
 
     target = str(resolve_device(device))
     net, space = load_supernet(source)
+    space = space.with_tied() if tied == "on" else space
     costs = cost.counters(**net.config.to_dict())
+    window = Window(limits, costs)
     check_possible(space, limits, costs)  # before images are decoded
+    if given.get("initial") == "prior":
+        given["prior"] = training_prior(run, net, space, window)
+    make_searcher(strategy, space, window, seed, given)  # refuses options that don't fit
     record = read_config(source)
     opened = layout.open_model_data(record, data, root)
     layout.check_classes(record, opened)
@@ -101,6 +112,7 @@ def search(
     split, told = search_split(run, source, opened, input, images, seed)
     racing_seed = seed if racing == "on" else None
     evaluate = _evaluation(run, net, split, batch_size, target, racing_seed)
+    name = name or strategy + ("-tied" if tied == "on" else "")
     with SearchProgress(trials) as shown:
         records = run_search(
             space,
@@ -111,13 +123,14 @@ def search(
             costs=costs,
             trials=trials,
             seed=seed,
-            folder=run / layout.SEARCHES / (name or strategy),
+            folder=run / layout.SEARCHES / name,
             racing=racing == "on",
             evaluated_on=told,
             on_trial=shown,
         )
-    title = f"{name or strategy}: {len(records)} subnets, top-1 on {len(split)} search images"
-    _show(records, space, title)
+    title = f"{name}: {len(records)} subnets, top-1 on {len(split)} search images"
+    settings = ledger.Settings(space, limits, strategy, given, seed, told)
+    _show(records, answers(settings, records, costs), space, title)
     return records
 
 
@@ -160,31 +173,14 @@ def _evaluation(
     return lambda archs, hopeless: prepared()(archs, hopeless)
 
 
-def best(records: Sequence[Record]) -> Record:
-    """Return the highest score; of equals the lower loss on the same images, then the earlier.
-
-    A small search split has few distinct accuracies, so equals are common. Trials without a score,
-    as those that were stopped, don't count.
-    """
-    return ranked(records)[0]
-
-
-def ranked(records: Sequence[Record]) -> list[Record]:
-    """Return the complete trials, best first."""
-    complete = (record for record in records if record.state == "complete")
-    return sorted(complete, key=lambda r: (-r.score, r.metrics.get("loss", 0.0), r.index))
-
-
-def _show(records: list[Record], space: Space, title: str) -> None:
-    """Print the best subnets, and the very best with all its genes."""
+def _show(records: list[Record], top: list[Record], space: Space, title: str) -> None:
+    """Print what was found, and its first with all its genes."""
     from vitnas.report.figures.style import quantity
-    from vitnas.search.racing import KEPT
     from vitnas.search.summary import summary
 
-    if not records:
+    if not top:
         say(f"{title}; there is none")
         return
-    top = ranked(records)[:KEPT]
     stopped = sum(record.state == "stopped" for record in records)
     rows = [
         [

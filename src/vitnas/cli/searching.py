@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vitnas.data.cache import EvalSet
     from vitnas.data.sources import Data
     from vitnas.data.transforms import Input
-    from vitnas.search.limits import Limit
+    from vitnas.search.limits import Limit, Window
     from vitnas.space import Space
     from vitnas.supernet import Supernet
 
@@ -67,3 +67,26 @@ def search_split(
         split = split.subset(images, seed)
     weights = fingerprint(supernet)
     return split, f"search split of {data.name}, {len(split)} images, weights {weights}"
+
+
+def training_prior(
+    run: Path, net: Supernet, space: Space, window: Window
+) -> dict[str, list[float]]:
+    """Return the distribution of genes that the training of a run leads to, as an option.
+
+    Raises:
+        InputError: the run has no training, or one whose losses say nothing about architectures.
+    """
+    from vitnas.run import CONFIG
+    from vitnas.search import prior
+    from vitnas.train.history import trained_losses
+    from vitnas.train.reading import load_recipe
+
+    if not (run / CONFIG).is_file():
+        raise InputError(
+            f"initial=prior needs the losses of a training; {run} has no {CONFIG}, so it was not "
+            "trained here"
+        )
+    recipe = load_recipe(run / CONFIG)
+    losses = trained_losses(run / "metrics.jsonl", recipe, net, prior.KEPT)
+    return prior.fit(space, losses, window).to_dict()
