@@ -37,11 +37,11 @@ from space_evolution import spread
 from vitnas import cost, files
 from vitnas.arch import Arch
 from vitnas.candidates import evaluation
-from vitnas.cli.search_verb import best
 from vitnas.data.cache import eval_cache
 from vitnas.data.sources import open_data
 from vitnas.data.transforms import default_input
 from vitnas.evaluate import evaluate, evaluate_subnets
+from vitnas.search.answer import best
 from vitnas.search.limits import Limit
 from vitnas.search.ranking import kendall_tau, spearman
 from vitnas.search.study import search
