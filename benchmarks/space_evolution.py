@@ -32,8 +32,8 @@ from typing import Any
 
 import torch
 
-from common import table
 from evaluation import some
+from space_evolution_tables import report
 from vitnas import cost, files
 from vitnas.arch import Arch
 from vitnas.candidates import evaluation
@@ -248,70 +248,6 @@ def run(seed: int, size: Size, rounds: int, folder: Path) -> None:
         space = bench.walk(space, shifts, turn)
         still = replace(size.options, threshold=1e9)  # nothing moves: the space is only measured
         bench.evolve(space, lambda _, turn=turn: f"walk-{turn}", rounds=1, options=still)  # type: ignore[misc]
-
-
-def load(folder: Path, rounds: int) -> dict[str, Any]:
-    """Return the units of a seed; where an evolution ended early, its last space stays."""
-    units = {"start": files.read_json(folder / "start.json")}
-    for chain in ("evolved", "walk"):
-        last = units["start"]
-        for turn in range(1, rounds + 1):
-            path = folder / f"{chain}-{turn}.json"
-            last = files.read_json(path) if path.is_file() else last
-            units[f"{chain}-{turn}"] = last
-    return units
-
-
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Return the mean and, of two or more, the standard deviation."""
-    sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{sd}"
-
-
-def report(seeds: Sequence[int], rounds: int, out: Path) -> None:
-    """Print errors and costs of the spaces, paired differences, and where the spaces went."""
-    units = [load(out / f"seed-{seed}", rounds) for seed in seeds]
-    names = list(units[0])
-
-    def figures(name: str, of: Callable[[Any], float], digits: int = 2) -> str:
-        return spread([of(one[name]) for one in units], digits)
-
-    def error(unit: Any) -> float:
-        return float(unit["quality"]["error"])
-
-    columns: list[tuple[str, Callable[[Any], float]]] = [
-        ("E-T error, %", error),
-        ("expected", lambda unit: unit["quality"]["expected"]),
-        ("top tier", lambda unit: unit["quality"]["top_tier"]),
-        ("params, k", lambda unit: unit["params"] / 1e3),
-        ("MACs, M", lambda unit: unit["macs"] / 1e6),
-        ("MACs in training, M", lambda unit: unit["train_macs"] / 1e6),
-    ]
-    head = ("space", *(title for title, _ in columns))
-    rows = [(name, *(figures(name, of) for _, of in columns)) for name in names]
-    table(f"Spaces, mean and standard deviation of {len(seeds)} seeds", [head, *rows])
-    pairs = [
-        pair
-        for turn in range(1, rounds + 1)
-        for pair in (
-            (f"evolved-{turn}", "start"),
-            (f"walk-{turn}", "start"),
-            (f"evolved-{turn}", f"walk-{turn}"),
-        )
-    ]
-    lines = []
-    for one, other in pairs:
-        each = [error(unit[one]) - error(unit[other]) for unit in units]
-        lines.append((f"{one} - {other}", spread(each), ", ".join(f"{x:+.2f}" for x in each)))
-    table("Differences of E-T errors in points", [("spaces", "mean", "each seed"), *lines])
-    for what in ("training", "evaluation"):
-        seconds = [unit[name][what] for unit in units for name in names if unit[name][what]]
-        print(f"{what} of a space: {spread(seconds, 0)} CPU s")
-    for seed, unit in zip(seeds, units, strict=True):
-        for name in names[1:]:
-            lists, old = unit[name]["lists"], unit["start"]["lists"]
-            moved = [f"{one} {values}" for one, values in lists.items() if values != old[one]]
-            print(f"seed {seed}, {name}: {', '.join(moved) or 'the start space'}")
 
 
 def options() -> ArgumentParser:
