@@ -29,6 +29,9 @@ COSTS: Costs = {"params": cost, "macs": lambda arch: 10 * cost(arch)}
 OPTIONS = {
     "random": {},
     "evolution": {"population": 8, "parents": 3, "mutants": 3, "crossovers": 3, "generations": 3},
+    "regularized": {"population": 8, "sample": 3, "concurrency": 4},
+    "local": {"initial": 4},
+    "tpe": {"startup": 8, "concurrency": 4},
 }
 
 

@@ -16,13 +16,19 @@ from vitnas.search.random_search import RandomSearch
 from vitnas.search.searcher import STRATEGIES, Lineage, Searcher, Waiting, make_searcher
 from vitnas.space import Space
 from vitnas.testing import searchers
-from vitnas.testing.searchers import CHECKS, PATH_CHECKS, Make, cost
+from vitnas.testing.searchers import CHECKS, PATH_CHECKS, SMALL, TINY, Make, cost
 
 PATHS = ("slimming",)
 OPTIONS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "nsga2": ({"minimize": ["cost"]}, {"minimize": []}),
     "slimming": ({"cost": "cost"},),
+    "gp": ({"concurrency": 2},),
+    "regularized": ({}, {"concurrency": 1, "crossover": True}),
+    "local": ({}, {"neighbours": 3}),
+    "grid": ({}, {"shuffle": True}),
 }
+# models take a while to suggest: they do it for the last of the proposals that a check asks for
+STARTUP = {"tpe": {TINY: 140, SMALL: 50}, "gp": {TINY: 160, SMALL: 57}}
 CASES = [
     (name, options, check)
     for name in STRATEGIES
@@ -37,7 +43,8 @@ def test_every_strategy_conforms(
 ) -> None:
     def make(space: Space, feasible: Callable[[Arch], bool], seed: int) -> Searcher:
         window = Window((), {"cost": cost}) if name in PATHS else feasible
-        return make_searcher(name, space, window, seed, options)
+        startup = {"startup": STARTUP[name][space]} if name in STARTUP else {}
+        return make_searcher(name, space, window, seed, options | startup)
 
     check(make)
 

@@ -42,7 +42,7 @@ def test_what_is_skipped_comes_last() -> None:
 
 def test_the_exact_count_is_said_first(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        make(TINY, lambda arch: cost(arch) <= 2000, 0)
+        make(TINY, lambda arch: cost(arch) <= 2000, 0).ask()
     count = sum(cost(arch) <= 2000 for arch in TINY)
     assert caplog.messages == [f"grid search: {count} of 168 architectures are feasible"]
 

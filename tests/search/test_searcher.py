@@ -61,8 +61,9 @@ def test_importing_search_imports_neither_torch_nor_optuna() -> None:
 import sys
 import vitnas.search.study, vitnas.search.evolution, vitnas.search.random_search
 import vitnas.search.nsga2, vitnas.search.slimming, vitnas.search.prior
+import vitnas.search.tpe, vitnas.search.gp, vitnas.search.local, vitnas.search.grid
 import vitnas.search.pareto, vitnas.search.ranking, vitnas.testing.searchers
-print({"torch", "optuna", "scipy", "pydantic", "deap", "moocore"} & set(sys.modules))
+print({"torch", "optuna", "scipy", "sklearn", "pydantic", "deap", "moocore"} & set(sys.modules))
 """
     assert _run(code).strip() == "set()"
 
@@ -74,8 +75,9 @@ from vitnas.search.limits import Limit, Window
 from vitnas.search.searcher import STRATEGIES, make_searcher
 from vitnas.testing.searchers import SMALL, cost, score
 window = Window((Limit("macs", 500),), {"macs": cost})
+options = {"gp": {"startup": 68}, "tpe": {"startup": 60}}
 for name in STRATEGIES:
-    searcher = make_searcher(name, SMALL, window, 0)
+    searcher = make_searcher(name, SMALL, window, 0, options.get(name))
     for _ in range(70):
         arch = searcher.ask()
         searcher.tell(arch, score(arch), {"macs": cost(arch)})

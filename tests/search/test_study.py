@@ -26,6 +26,7 @@ from . import interrupted
 from .interrupted import COSTS, TOGETHER, TRIALS, evaluate, race, run
 
 SCRIPT = interrupted.__file__
+RACED = ("random", "evolution", "tpe")  # to the others every score matters
 
 
 def _story(records: list[Record]) -> list[tuple[object, ...]]:
@@ -54,8 +55,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Record]]:
         strategy: run(tmp_path_factory.mktemp("whole") / "run", strategy)
         for strategy in interrupted.OPTIONS
     }
-    for records in found.values():
-        assert {record.state for record in records} == {"complete", "stopped"}
+    for strategy, records in found.items():
+        states = {record.state for record in records}
+        assert states == {"complete"} | ({"stopped"} if strategy in RACED else set())
     return found
 
 
@@ -160,6 +162,9 @@ def test_a_search_may_go_on_without_racing(tmp_path: Path, whole: dict[str, list
         ("evolution", "torn", 3),  # the first group, with its last trial half written
         ("evolution", "torn", 9),
         ("random", "torn", 8),
+        ("regularized", "evaluation", 20),
+        ("local", "sync", 7),
+        ("tpe", "torn", 9),
     ],
 )
 def test_a_killed_search_resumes_exactly(

@@ -39,7 +39,7 @@ class Options:
 
 
 class Grid(Proposals):
-    """A `Searcher` that lists the feasible architectures first and says how many there are.
+    """A `Searcher` that first lists the feasible architectures and says how many there are.
 
     One that is skipped comes again after all others.
 
@@ -56,18 +56,28 @@ class Grid(Proposals):
                 f"grid search refuses a space of {size:,} architectures, as its limit is "
                 f"{options.limit:,}: narrow the space, raise the limit or take another strategy"
             )
-        listed = list(filter(feasible, space))
-        logger.info("grid search: %s of %s architectures are feasible", len(listed), size)
-        if options.shuffle:
-            random.Random(seed).shuffle(listed)
-        self._queue = deque(listed)
+        self._space, self._feasible = space, feasible
+        self._shuffle = random.Random(seed).shuffle if options.shuffle else None
+        self._listed = False
+        self._queue: deque[Arch] = deque()
         super().__init__(self._queue.append)
 
     def ask(self) -> Arch | None:
         """Propose the next architecture."""
+        if not self._listed:
+            self._list()
         if not self._queue:
             return self._end()
         return self._propose(self._queue.popleft(), Lineage("grid"))
+
+    def _list(self) -> None:
+        found = list(filter(self._feasible, self._space))
+        size = self._space.size()
+        logger.info("grid search: %d of %d architectures are feasible", len(found), size)
+        if self._shuffle:
+            self._shuffle(found)
+        self._queue.extend(found)
+        self._listed = True
 
     def bar(self) -> float:
         """Return inf: no score influences what is proposed."""

@@ -135,15 +135,22 @@ def open_study(storage: JournalStorage, name: str) -> optuna.Study:
     """Load the study of this name, or create it to maximise one score."""
     # Never sampled from; without it Optuna builds its slow default, TPE.
     sampler = optuna.samplers.RandomSampler(seed=0)
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no "new study created" on the terminal
-    try:
+    with quiet():
         # Optuna's own load_if_exists would write a second creation into the journal
         if name in {study.study_name for study in storage.get_all_studies()}:
             return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         return optuna.create_study(
             study_name=name, storage=storage, sampler=sampler, direction="maximize"
         )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from telling the terminal about every new study."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
     finally:
         optuna.logging.set_verbosity(level)
 

@@ -11,6 +11,7 @@ from vitnas.search.limits import Window
 from vitnas.space import Space
 
 DRAWS = 100
+NEAR = 10
 
 
 class Pool:
@@ -58,6 +59,15 @@ class Pool:
         found = self._list() if self._space.size() <= ENUMERABLE else self._walk(sample)
         self._exhausted = found is None
         return found
+
+    def near(self, arch: Arch) -> Arch | None:
+        """Take an architecture close to this one, or None where some guided walks find none."""
+        for walk in range(NEAR):
+            start = nudge(self._space, arch, self._rng) if walk else arch
+            found, _ = repair(self._space, start, self._violation, self._rng)
+            if self.take(found):
+                return found
+        return None
 
     def _list(self) -> Arch | None:
         if self._listed is None:

@@ -111,6 +111,13 @@ STRATEGIES: Mapping[str, Strategy] = {
     "evolution": Strategy(
         "vitnas.search.evolution", "AutoFormer's mutation and crossover of the best", True
     ),
+    "regularized": Strategy(
+        "vitnas.search.regularized", "aging evolution, as NNI's: the oldest die", True
+    ),
+    "local": Strategy("vitnas.search.local", "hill climbing by one gene, with restarts", False),
+    "tpe": Strategy("vitnas.search.tpe", "tree-structured Parzen estimator, Optuna's", False),
+    "gp": Strategy("vitnas.search.gp", "Gaussian process, Optuna's: few, dear evaluations", False),
+    "grid": Strategy("vitnas.search.grid", "every architecture of a small space", True),
     "nsga2": Strategy(
         "vitnas.search.nsga2", "NSGA-II: a population along the front of score and costs", True
     ),
