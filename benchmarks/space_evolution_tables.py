@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,17 +44,19 @@ def report(seeds: Sequence[int], rounds: int, out: Path) -> None:
     units = [load(out / f"seed-{seed}", rounds) for seed in seeds]
     names = list(units[0])
 
-    def figures(name: str, of: Callable[[Any], float], digits: int = 2) -> str:
-        return spread([of(one[name]) for one in units], digits)
+    def figures(name: str, of: Callable[[Any], float | None]) -> str:
+        found = [value for one in units if (value := of(one[name])) is not None]
+        few = f" ({len(found)} of {len(units)})" if len(found) < len(units) else ""
+        return spread(found) + few if found else "none"
 
     def error(unit: Any) -> float:
         return float(unit["quality"]["error"])
 
-    columns: list[tuple[str, Callable[[Any], float]]] = [
+    columns: list[tuple[str, Callable[[Any], float | None]]] = [
         ("E-T error, %", error),
         ("expected", lambda unit: unit["quality"]["expected"]),
         ("top tier", lambda unit: unit["quality"]["top_tier"]),
-        ("of large", lambda unit: statistics.mean(unit["large"] or [math.nan])),
+        ("of large", lambda unit: statistics.mean(unit["large"]) if unit["large"] else None),
         ("params, k", lambda unit: unit["params"] / 1e3),
         ("MACs, M", lambda unit: unit["macs"] / 1e6),
         ("MACs in training, M", lambda unit: unit["train_macs"] / 1e6),
@@ -63,7 +64,9 @@ def report(seeds: Sequence[int], rounds: int, out: Path) -> None:
     head = ("space", *(title for title, _ in columns))
     rows = [(name, *(figures(name, of) for _, of in columns)) for name in names]
     table(f"Spaces, mean and standard deviation of {len(seeds)} seeds", [head, *rows])
-    print(f"of large: expected error of subnets of {LARGE:,.0f} parameters and more")
+    print(
+        f"of large: expected error of subnets of {LARGE:,.0f} parameters and more, in seeds with some"
+    )
     pairs = [
         pair
         for turn in range(1, rounds + 1)
