@@ -24,16 +24,16 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from common import table
+from bcnet_tables import report
 from evaluation import some
 from space_evolution import RECIPE as BASE
-from space_evolution import spread
 from vitnas import cost, files
 from vitnas.arch import Arch
 from vitnas.candidates import evaluation
@@ -43,7 +43,6 @@ from vitnas.data.transforms import default_input
 from vitnas.evaluate import evaluate, evaluate_subnets
 from vitnas.search.answer import best
 from vitnas.search.limits import Limit
-from vitnas.search.ranking import kendall_tau, spearman
 from vitnas.search.study import search
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet, build
@@ -138,14 +137,13 @@ QUICK = Size(
 class Unit:
     """What a way of training came to.
 
-    `counts`: trainings of a channel, by axis and unit, then by group of channels. `uneven`: the
-    largest difference between channels of one axis and unit. `scores`: percent, of the drawn nets.
-    Seconds of the CPU are null where an earlier process did a part of the work.
+    `counts`: trainings of a channel, by axis and unit, then the mean of each group of channels.
+    `scores`: percent, of the drawn nets. Seconds of the CPU are null where an earlier process did a
+    part of the work.
     """
 
     steps: int
     counts: dict[str, list[float]]
-    uneven: int
     scores: list[float]
     arch: dict[str, Any]
     score: float
@@ -166,8 +164,6 @@ class Bench:
         self.test = eval_cache(data.test, input)
         rng = random.Random(f"nets {seed}")
         self.nets = [SPACE.sample(rng) for _ in range(size.nets)]
-        median = statistics.median(COSTS["macs"](SPACE.sample(i)) for i in range(201))
-        self.limit = Limit("macs", maximum=median)
 
     def train(self, model: nn.Module, folder: Path, epochs: int, **changes: Any) -> None:
         """Train a model; on the same machine the same seed repeats it."""
@@ -195,7 +191,6 @@ class Bench:
         unit = Unit(
             steps=steps,
             counts={axis: grouped(each) for axis, each in counts.items()},
-            uneven=max(max(each) - min(each) for each in counts.values()),
             scores=[one.top1 for one in scores],
             arch=found[0].to_dict(),
             score=found[1],
@@ -204,7 +199,7 @@ class Bench:
             search=searching() if whole else None,
         )
         files.write_json(path, asdict(unit))
-        print(f"seed {self.seed}, {name}: {asdict(unit)}", flush=True)
+        print(f"seed {self.seed}, {name}: found {unit.score:.2f} %", flush=True)
 
     def counts(self, net: Supernet, sampling: Sampling, steps: int) -> dict[str, tuple[int, ...]]:
         """Return how often the training ran each channel, by axis and unit."""
@@ -231,7 +226,7 @@ class Bench:
                     "crossovers": half,
                     "generations": self.size.generations,
                 },
-                limits=[self.limit],
+                limits=[Limit("macs", maximum=limit())],
                 costs=COSTS,
                 seed=self.seed,
                 folder=folder,
@@ -245,13 +240,15 @@ class Bench:
         path = self.folder / f"{name}.json"
         if path.is_file():
             return
+        whole = not (self.folder / name).exists()
         torch.manual_seed(seed)
         model = build(arch, **MODEL)
         with clock() as training:
             self.train(model, self.folder / name, self.size.alone_epochs, seed=seed)
         top1 = evaluate(model, self.test).top1
-        files.write_json(path, {"top1": top1, "macs": COSTS["macs"](arch), "seconds": training()})
-        print(f"seed {self.seed}, {name}: {top1:.2f} %, {training():.0f} CPU s", flush=True)
+        seconds = training() if whole else None
+        files.write_json(path, {"top1": top1, "macs": COSTS["macs"](arch), "seconds": seconds})
+        print(f"seed {self.seed}, {name}: {top1:.2f} %", flush=True)
 
 
 @contextmanager
@@ -268,6 +265,12 @@ def grouped(counts: Sequence[int]) -> list[float]:
     return [statistics.mean(counts[i * wide : (i + 1) * wide]) for i in range(GROUPS)]
 
 
+@cache
+def limit() -> float:
+    """Return the most MACs that a search allows: the median of what is drawn."""
+    return statistics.median(COSTS["macs"](SPACE.sample(i)) for i in range(201))
+
+
 def run(seed: int, size: Size, folder: Path) -> None:
     """Do all units of a seed that are not done."""
     bench = Bench(seed, size, folder)
@@ -279,95 +282,6 @@ def run(seed: int, size: Size, folder: Path) -> None:
         arch = Arch.from_dict(files.read_json(folder / f"{name}.json")["arch"])
         for repeat in range(size.repeats):
             bench.alone(f"{name}-found-{repeat}", arch, 1000 * (repeat + 1) + seed)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The figures of a seed: those of the drawn nets, and of each way."""
-
-    nets: list[dict[str, float]]
-    ways: dict[str, dict[str, Any]]
-    found: dict[str, float]
-    """Test accuracy of the net that was found, the mean over its trainings."""
-
-    def correlation(
-        self, of: Callable[[Sequence[float], Sequence[float]], float], way: str
-    ) -> float:
-        """Return how a way's scores rank the drawn nets, against trainings alone."""
-        return of(self.ways[way]["scores"], [net["top1"] for net in self.nets])
-
-
-def load(folder: Path, size: Size) -> Outcome:
-    """Read the units of a seed."""
-
-    def top1(name: str) -> float:
-        return float(files.read_json(folder / f"{name}.json")["top1"])
-
-    ways = {name: files.read_json(folder / f"{name}.json") for name in WAYS}
-    count = len(ways["left"]["scores"])
-    return Outcome(
-        [files.read_json(folder / f"net-{i}.json") for i in range(count)],
-        ways,
-        {n: statistics.mean(top1(f"{n}-found-{i}") for i in range(size.repeats)) for n in WAYS},
-    )
-
-
-def report(seeds: Sequence[int], size: Size, out: Path) -> None:
-    """Print channel counts, correlations and what the searches found."""
-    outcomes = [load(out / f"seed-{seed}", size) for seed in seeds]
-    print_counts(outcomes)
-    columns: list[tuple[str, int, Callable[[Outcome, str], float]]] = [
-        ("Kendall", 2, lambda o, way: o.correlation(kendall_tau, way)),
-        ("Spearman", 2, lambda o, way: o.correlation(spearman, way)),
-        ("inherited, %", 1, lambda o, way: statistics.mean(o.ways[way]["scores"])),
-        ("found, inherited, %", 1, lambda o, way: o.ways[way]["score"]),
-        ("found, MACs, k", 0, lambda o, way: o.ways[way]["macs"] / 1e3),
-        ("found, retrained, %", 2, lambda o, way: o.found[way]),
-    ]
-    rows = [
-        (way, *(spread([of(o, way) for o in outcomes], digits) for _, digits, of in columns))
-        for way in WAYS
-    ]
-    head = ("training", *(title for title, _, _ in columns))
-    table(f"Supernets, mean and standard deviation of {len(seeds)} seeds", [head, *rows])
-    lines = [("figure", "difference", "mean", "each seed")]
-    for title, digits, of in columns:
-        for other in ("left", "left-double"):
-            each = [of(o, "bcnet") - of(o, other) for o in outcomes]
-            shown = ", ".join(f"{x:+.{digits}f}" for x in each)
-            lines.append((title, f"bcnet - {other}", spread(each, digits), shown))
-    table("Paired differences", lines)
-    alone = [net["top1"] for o in outcomes for net in o.nets]
-    print(f"nets drawn, trained alone: {min(alone):.2f} to {max(alone):.2f} %, {spread(alone)}")
-    print_seconds(outcomes)
-
-
-def print_counts(outcomes: Sequence[Outcome]) -> None:
-    """Print trainings of a channel in 100 steps: by group, the mean over seeds and blocks."""
-    rows = [("training", "axis", *(f"group {i + 1}" for i in range(GROUPS)), "uneven by")]
-    for way in WAYS:
-        units = [o.ways[way] for o in outcomes]
-        for axis in ("embed", "attn", "hidden"):
-            each = [
-                [100 * count / unit["steps"] for count in counts]
-                for unit in units
-                for name, counts in unit["counts"].items()
-                if name.partition(".")[0] == axis
-            ]
-            means = [f"{statistics.mean(group):.0f}" for group in zip(*each, strict=True)]
-            rows.append((way, axis, *means, str(max(unit["uneven"] for unit in units))))
-    table("Trainings of a channel in 100 steps, by group from the left", rows)
-
-
-def print_seconds(outcomes: Sequence[Outcome]) -> None:
-    """Print what the units cost."""
-    for way in WAYS:
-        for what in ("training", "search"):
-            known = [o.ways[way][what] for o in outcomes if o.ways[way][what] is not None]
-            steps = outcomes[0].ways[way]["steps"]
-            if known:
-                print(f"{way}, {what}: {spread(known, 0)} CPU s ({steps} steps of training)")
-    print(f"a net alone: {spread([net['seconds'] for o in outcomes for net in o.nets], 0)} CPU s")
 
 
 def options() -> ArgumentParser:
@@ -387,7 +301,7 @@ def main() -> None:
     size = QUICK if args.quick else FULL
     for seed in args.seeds:
         run(seed, size, args.out / f"seed-{seed}")
-    report(args.seeds, size, args.out)
+    report(args.seeds, tuple(WAYS), limit(), args.out)
 
 
 if __name__ == "__main__":
