@@ -64,9 +64,7 @@ def report(seeds: Sequence[int], rounds: int, out: Path) -> None:
     head = ("space", *(title for title, _ in columns))
     rows = [(name, *(figures(name, of) for _, of in columns)) for name in names]
     table(f"Spaces, mean and standard deviation of {len(seeds)} seeds", [head, *rows])
-    print(
-        f"of large: expected error of subnets of {LARGE:,.0f} parameters and more, in seeds with some"
-    )
+    print(f"of large: expected error of those with {LARGE:,.0f} parameters and more, if any")
     pairs = [
         pair
         for turn in range(1, rounds + 1)
@@ -81,9 +79,10 @@ def report(seeds: Sequence[int], rounds: int, out: Path) -> None:
         each = [error(unit[one]) - error(unit[other]) for unit in units]
         lines.append((f"{one} - {other}", spread(each), ", ".join(f"{x:+.2f}" for x in each)))
     table("Differences of E-T errors in points", [("spaces", "mean", "each seed"), *lines])
+    distinct = {id(unit): unit for one in units for unit in one.values()}.values()
     for what in ("training", "evaluation"):
-        seconds = [unit[name][what] for unit in units for name in names if unit[name][what]]
-        print(f"{what} of a space: {spread(seconds, 0)} CPU s")
+        seconds = [unit[what] for unit in distinct if unit[what] is not None]
+        print(f"{what} of {len(seconds)} spaces: {spread(seconds, 0)} CPU s each")
     for seed, unit in zip(seeds, units, strict=True):
         for name in names[1:]:
             lists, old = unit[name]["lists"], unit["start"]["lists"]
