@@ -110,7 +110,7 @@ class Rules:
             return None
         if side not in (None, *SIDES):
             raise unknown("side", side, SIDES)
-        return side or "left"  # type: ignore[return-value]
+        return side or "left"
 
     def on(self, side: Side | None) -> Rules:
         """Return the rules on one side, where a bilateral axis is a prefix or a suffix."""

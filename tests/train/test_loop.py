@@ -197,20 +197,25 @@ def test_float16_needs_a_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sharing", [("prefix",), ("bilateral",), ("bilateral", "sum_logits")], ids=" ".join
+)
+def test_two_processes_train_as_one(tmp_path: Path, sharing: tuple[str, ...]) -> None:
     """Without dropout and mixup, whose draws differ by process, the losses are those of one."""
     script = Path(__file__).with_name("parallel.py")
     path = os.pathsep.join([str(script.parent.parent), *filter(None, [os.getenv("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, launcher in {"one": [], "two": torchrun}.items():
-        command = [sys.executable, *launcher, str(script), str(tmp_path / name)]
+        command = [sys.executable, *launcher, str(script), str(tmp_path / name), *sharing]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     one, two = (history(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
     for first, second in zip(one, two, strict=True):
         assert second.pop("kind") == first.pop("kind")
+        each = first.pop("losses", None)
+        assert second.pop("losses", None) == (each and pytest.approx(each, rel=1e-5, abs=1e-6))
         assert second == pytest.approx(first, rel=1e-5)
 
 

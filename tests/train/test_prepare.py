@@ -9,6 +9,8 @@ import vitnas
 from train.runs import SPACE, digits, small_net, small_recipe
 from vitnas.data.transforms import Input
 from vitnas.errors import InputError
+from vitnas.supernet import Supernet
+from vitnas.train.bcnet import complement
 from vitnas.train.devices import make_fabric
 from vitnas.train.prepare import make_loader, recipe_input, recipe_sampler
 from vitnas.train.reading import recipe_space
@@ -44,6 +46,16 @@ def test_the_batch_is_the_global_one() -> None:
     assert images.shape == (8, 1, 8, 8)
     assert labels.dtype == torch.int64
     assert len(loader) == 320 // 8
+
+
+def test_bcnet_needs_a_bilateral_supernet() -> None:
+    recipe = small_recipe(sampling={"name": "bcnet"}, distillation={})
+    with pytest.raises(InputError, match="sampling bcnet needs subnets that have a left and a rig"):
+        recipe_sampler(recipe, small_net(), steps_per_epoch=10)
+    net = Supernet(SPACE, num_classes=10, img_size=8, in_chans=1, sharing="bilateral")
+    sampler = recipe_sampler(recipe, net, steps_per_epoch=10)
+    assert sampler is not None
+    assert sampler(1) == (complement(SPACE, sampler(0)[0]),)
 
 
 @pytest.mark.parametrize("cost", ["params", "macs"])

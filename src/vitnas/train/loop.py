@@ -285,7 +285,7 @@ def _prepare(
         recipe=recipe,
         folder=folder,
         loader=loader,
-        do_step=prepare.make_step(fabric, wrapped, stepper, recipe, data, loader.stages),
+        do_step=prepare.make_step(fabric, model, wrapped, stepper, recipe, data, loader.stages),
         schedule=schedule,
         sampler=sampler,
         evaluate=evaluate,

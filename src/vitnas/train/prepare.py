@@ -18,6 +18,7 @@ from vitnas.train.compiling import compile_blocks
 from vitnas.train.losses import make_objective
 from vitnas.train.optim import make_optimizer
 from vitnas.train.samplers import Sampler, make_sampler
+from vitnas.train.sides import make_runs
 from vitnas.train.step import Step
 from vitnas.train.teacher import load_teacher
 
@@ -94,7 +95,7 @@ def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) 
     """Return the sampler that the recipe names, for a supernet; None for an ordinary model.
 
     Raises:
-        InputError: the recipe is for the other kind of model.
+        InputError: the recipe is for the other kind of model, or of sharing.
     """
     space = model_space(model)
     if (space is None) != (recipe.sampling is None):
@@ -103,6 +104,11 @@ def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) 
         raise InputError(f"the model is {kind}; its recipe needs {needs}")
     if space is None or recipe.sampling is None:
         return None
+    if recipe.sampling.name == "bcnet" and not model.sharing.bilateral:  # type: ignore[union-attr]
+        raise InputError(
+            "sampling bcnet needs subnets that have a left and a right side: set "
+            "model.sharing=bilateral"
+        )
     return make_sampler(
         recipe.sampling,
         space,
@@ -114,13 +120,20 @@ def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) 
 
 def make_step(
     fabric: Fabric,
+    model: nn.Module,
     wrapped: nn.Module,
     optimizer: torch.optim.Optimizer,
     recipe: TrainRecipe,
     data: Data,
     stages: Stages,
 ) -> Step:
-    """Return the optimisation step that the recipe describes; `stages` gets the time of mixup."""
+    """Return the optimisation step that the recipe describes.
+
+    `wrapped` is the runner of the model, as Fabric set it up. `stages` gets the time of mixup.
+
+    Raises:
+        InputError: the recipe adds the logits of sides that the model hasn't.
+    """
     input, distillation, classes = recipe_input(recipe, data), recipe.distillation, data.classes
     teacher = None
     if distillation.teacher is not None:
@@ -136,6 +149,7 @@ def make_step(
         optimizer=optimizer,
         objective=make_objective(distillation, recipe.augment.smoothing),
         seed=recipe.seed,
+        runs=make_runs(model, recipe.sides),
         mixup=_timed(make_mixup(recipe.augment, len(classes)), stages),
         teacher=teacher,
         inplace_temperature=distillation.temperature if distillation.inplace else None,

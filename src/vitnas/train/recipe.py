@@ -7,7 +7,7 @@ them are reported at once. `vitnas/recipes` holds those that come with the packa
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from vitnas.data.transforms import Augment, Input
 from vitnas.errors import check_fields
@@ -19,17 +19,22 @@ _STRICT = {
 }  # how pydantic reads the classes below
 
 
+BothSides: TypeAlias = Literal["mean_loss", "sum_logits"]
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Which subnets a step of supernet training trains.
 
     `uniform`: one, uniform in every gene; `stratified`: one, uniform in `cost` over `strata`
-    intervals; `sandwich`: the largest, the smallest and `random_subnets` others; `official`: one,
-    the very sequence that the original AutoFormer code draws.
+    intervals; `sandwich`: the largest, the smallest and `random_subnets` others; `bcnet`: one,
+    uniform in every gene, and in the next step, if `complementary`, the one with the channels that
+    it lacks; `official`: one, the very sequence that the original AutoFormer code draws.
     """
 
-    name: Literal["uniform", "sandwich", "stratified", "official"] = "uniform"
+    name: Literal["uniform", "sandwich", "stratified", "bcnet", "official"] = "uniform"
     random_subnets: int = 2
+    complementary: bool = True
     strata: int = 10
     cost: Literal["params", "macs"] = "params"
 
@@ -109,7 +114,9 @@ class TrainRecipe:
     YAML file or the mapping itself; `model` holds options of the model family. Without `input`,
     images are prepared as is usual for the data, at `img_size` if it is given. Training images that
     take at most `cache_gb` GB are decoded only once and kept in the memory of each process, 0 is
-    never. `evaluate_every` counts epochs, 0 is never.
+    never. `evaluate_every` counts epochs, 0 is never. `sides` is for `model.sharing: bilateral`:
+    a subnet's loss is the mean of its left and its right side's (BCNet), or one loss of the sum of
+    their logits (the released code of ViTAS).
 
     Raises:
         InputError: listing every wrong value.
@@ -132,6 +139,7 @@ class TrainRecipe:
     epochs: int = 500
     optim: Optim = field(default_factory=Optim)
     sampling: Sampling | None = None
+    sides: BothSides = "mean_loss"
     distillation: Distillation = field(default_factory=Distillation)
     ema_decay: float | None = None
     grad_checkpointing: bool = False

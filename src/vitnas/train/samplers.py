@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.space import Space
 from vitnas.stratified import stratified as stratified_draw
+from vitnas.train.bcnet import complement
 
 if TYPE_CHECKING:
     from vitnas.train.recipe import Sampling
@@ -46,6 +47,28 @@ def sandwich(space: Space, seed: int, random_subnets: int = 2) -> Sampler:
         rng = _generator(seed, step)
         others = (space.sample(rng) for _ in range(random_subnets))
         return (space.largest, space.smallest, *others)
+
+    return draw
+
+
+def bcnet(space: Space, seed: int, complementary: bool = True) -> Sampler:
+    """Train one subnet a step, uniform in every gene, and in the next the one it lacks (BCNet).
+
+    With a bilateral supernet such a pair trains every channel of an axis equally often, where the
+    complement of each width is a choice; see `vitnas.train.bcnet.complement`. Without
+    `complementary` each step draws anew.
+
+    Raises:
+        InputError: the space has no widths to choose.
+    """
+    complement(space, space.smallest)  # refuses a space without widths at once
+    if not complementary:
+        return uniform(space, seed)
+
+    def draw(step: int) -> tuple[Arch, ...]:
+        pair, second = divmod(step, 2)
+        arch = space.sample(_generator(seed, pair))
+        return (complement(space, arch) if second else arch,)
 
     return draw
 
@@ -92,12 +115,14 @@ def make_sampler(
     """Return the sampler that a recipe names. `cost` is what `stratified` is uniform in.
 
     Raises:
-        InputError: stratified sampling without a cost.
+        InputError: stratified sampling without a cost, or BCNet's without widths.
     """
     if sampling.name == "uniform":
         return uniform(space, seed)
     if sampling.name == "sandwich":
         return sandwich(space, seed, sampling.random_subnets)
+    if sampling.name == "bcnet":
+        return bcnet(space, seed, sampling.complementary)
     if sampling.name == "official":
         return official(space, steps_per_epoch)
     if cost is None:

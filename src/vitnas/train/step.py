@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ from vitnas.errors import InputError
 from vitnas.train.losses import Objective, soft_distillation
 from vitnas.train.optim import fill_skipped
 from vitnas.train.samplers import derived_seed
+from vitnas.train.sides import Run, Runs, once
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -34,19 +35,17 @@ ADVICE = (
 class Runner(nn.Module):
     """What Fabric wraps: runs a model, or a subnet of it.
 
-    The architecture comes as a function that returns it. Fabric would take the architecture itself
-    apart in search of tensors, because it is a mapping.
+    What is run comes as a function. Fabric would take an architecture apart in search of tensors,
+    because it is a mapping.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, arch: Callable[[], Arch | None]) -> Tensor:
+    def forward(self, images: Tensor, run: Run) -> Tensor:
         """Return the logits."""
-        chosen = arch()
-        logits: Tensor = self.model(images) if chosen is None else self.model(images, chosen)
-        return logits
+        return run(self.model, images)
 
 
 class TrainingError(InputError):
@@ -57,8 +56,10 @@ class TrainingError(InputError):
 class Step:
     """How a step is done. Call it with the step's data to do one.
 
-    `model`, a `Runner`, and `optimizer` are those that Fabric set up. `inplace_temperature`: the
-    first architecture teaches the others, at this temperature; None: all learn from the target.
+    `model`, a `Runner`, and `optimizer` are those that Fabric set up. `runs`: what of an
+    architecture is run; its loss is the mean over the runs (`vitnas.train.sides`).
+    `inplace_temperature`: the first architecture (its left side) teaches the others, at this
+    temperature; None: all learn from the target.
     """
 
     fabric: Fabric
@@ -66,6 +67,7 @@ class Step:
     optimizer: torch.optim.Optimizer
     objective: Objective
     seed: int
+    runs: Runs = once
     mixup: Mix | None = None
     teacher: Teacher | None = None
     inplace_temperature: float | None = None
@@ -116,20 +118,23 @@ class Step:
             images, target = self.mixup(images, target, key)
         with self.fabric.autocast():
             taught = None if self.teacher is None else self.teacher(images)
-        losses, largest = [], None
-        for number, arch in enumerate(archs):
+        runs = [(number, run) for number, arch in enumerate(archs) for run in self.runs(arch)]
+        shares = Counter(number for number, _ in runs)
+        losses, largest = torch.zeros(len(archs), device=self.fabric.device), None
+        for place, (number, run) in enumerate(runs):
             # Processes exchange gradients once a step, with its last backward.
-            final = last and number == len(archs) - 1
+            final = last and place == len(runs) - 1
             with self.fabric.no_backward_sync(self.model, enabled=not final):  # type: ignore[arg-type]
-                logits = self.model(images, partial(_itself, arch))
-                if largest is None or self.inplace_temperature is None:
-                    loss = self.objective(logits, target, taught)
-                else:
+                logits = self.model(images, run)
+                if number and largest is not None and self.inplace_temperature is not None:
                     loss = soft_distillation(logits, largest, self.inplace_temperature)
+                else:
+                    loss = self.objective(logits, target, taught)
+                loss = loss / shares[number]
                 self.fabric.backward(loss / (len(archs) * parts))
             largest = logits.detach() if largest is None else largest
-            losses.append(loss.detach())
-        return torch.stack(losses) / parts
+            losses[number] += loss.detach() / parts
+        return losses
 
     def _agree(self, losses: Tensor, stop: bool) -> tuple[list[float], bool]:
         """Return the losses as means over all processes, and whether any wants to stop."""
@@ -144,7 +149,3 @@ class Step:
             if not math.isfinite(loss):
                 which = "" if arch is None else f" of {arch}"
                 raise TrainingError(f"the loss{which} is {loss} in step {step}; {ADVICE}")
-
-
-def _itself(arch: Arch | None) -> Arch | None:
-    return arch
