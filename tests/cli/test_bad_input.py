@@ -91,7 +91,7 @@ def test_arch_files_that_cannot_be_read(
          "3"),
         ("--set optim.base_lr=0", "recipe digits: optim: base_lr is 0.0, it must be above 0"),
         ("--set sampling.name=sandwitch", "recipe digits: sampling.name is \"sandwitch\", it "
-         "should be 'uniform', 'sandwich', 'stratified' or 'official'"),
+         "should be 'uniform', 'sandwich', 'stratified', 'bcnet' or 'official'"),
         ("--set epochs", "setting 'epochs' must look like path=value, e.g. optim.base_lr=1e-3"),
         ("--set model.sharing=prefx", "unknown sharing policy 'prefx'; did you mean 'prefix'? "
          "(allowed: bilateral, centre, independent, legacy, prefix, ranked, suffix)"),
