@@ -68,6 +68,23 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path} is not valid JSON: {error}") from error
 
 
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file of plain values.
+
+    Raises:
+        InputError: the file is missing, unreadable or not YAML.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
 @contextlib.contextmanager
 def _locked(temporary: Path) -> Iterator[None]:
     """Lock a file for as long as it is written; file systems without locks do without."""

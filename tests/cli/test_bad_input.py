@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import vitnas
 from vitnas.interop import cream
+from vitnas.interop.convert import SOURCES
 from vitnas.models import FAMILIES
 
 from .calling import disk_of, files_in, refusal
@@ -22,6 +23,7 @@ from .images import write_images
 
 TUNE = ("--recipe", "digits-finetune")
 CUDA = torch.cuda.is_available()
+NO_SYSTEM = f"these are weights of no known system ({', '.join(SOURCES)}): weight"
 
 
 def genes(**changes: Any) -> str:
@@ -222,7 +224,7 @@ def test_checkpoints_that_are_none_or_someone_elses(tmp_path: Path, command: Com
         "nowhere.pth": "there is no checkpoint {path}",
         "text.pth": "{path} is damaged, or no checkpoint of torch or safetensors",
         "lying.safetensors": "{path} is damaged, or no checkpoint of torch or safetensors",
-        "other.safetensors": "not official AutoFormer weights: cls_token missing",
+        "other.safetensors": NO_SYSTEM,
         "empty.pth": "{path} holds no state dict: epoch are no tensors",
     }
     for name, message in messages.items():
@@ -434,7 +436,8 @@ def test_unsearchable_arch_of_the_user_is_told_every_fault(run: Path, command: C
     assert "num_heads[0] is 3, the space allows 1, 2" in told
 
 
-def test_official_descriptions_are_not_taken_for_archs(command: Command) -> None:
+def test_descriptions_of_no_system_are_not_taken_for_archs(command: Command) -> None:
     theirs = cream.foreign(vitnas.arch("autoformer-tiny"))
+    del theirs["layer_num"]
     message = "not an architecture: it needs the fields version, family and genes"
     assert refusal(command("profile", json.dumps(theirs))) == message

@@ -154,8 +154,10 @@ def test_refusals_write_nothing(
 def test_something_elses_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="not official AutoFormer weights: cls_token missing"):
+    with pytest.raises(InputError, match=r"weights of no known system \(cream, .*\): weight"):
         vitnas.convert(path, tmp_path / "net")
+    with pytest.raises(InputError, match=r"not official AutoFormer weights: .*cls_token.* missing"):
+        vitnas.convert(path, tmp_path / "net", "cream")
 
 
 def test_the_target_must_be_a_new_or_empty_folder(checkpoint: Path, tmp_path: Path) -> None:

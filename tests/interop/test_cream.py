@@ -158,7 +158,7 @@ def test_config_is_inferred_from_the_weights(name: str) -> None:
 
 
 def test_weights_of_something_else_have_no_config() -> None:
-    with pytest.raises(InputError, match="not official AutoFormer weights: cls_token missing"):
+    with pytest.raises(InputError, match=r"not official AutoFormer weights: .*cls_token.* missing"):
         cream.infer_config({"weight": torch.zeros(1)})
 
 
@@ -226,7 +226,7 @@ GENES = {"layer_num": 2, "mlp_ratio": [4, 4], "num_heads": [3, 4], "embed_dim": 
         ([], "it must be a mapping, got []"),
         ({"RETRAIN": 3}, "it must be a mapping, got 3"),
         ({}, "layer_num, embed_dim, num_heads, mlp_ratio missing"),
-        ({**GENES, "layer_num": "2"}, "layer_num is '2', not a whole number"),
+        ({**GENES, "layer_num": "2"}, "depth is '2', not a whole number"),
         ({**GENES, "embed_dim": [192, 216]}, "embed_dim is [192, 216]; it must be the same in all"),
         ({**GENES, "embed_dim": [192]}, "embed_dim is [192]; it must be the same in all 2 layers"),
         ({**GENES, "num_heads": [3]}, "num_heads has 1 values, the depth is 2"),
@@ -340,8 +340,7 @@ SPACE = Space(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sharing": "prefix"}, "this supernet's qkv biases are nested; the official code slices"),
-        ({"head_dim": 32}, "the official AutoFormer can't hold this supernet: head_dim is 32, not"),
+        ({"head_dim": 32}, "the official AutoFormer can't hold this net: head_dim is 32, not 64"),
         ({"img_size": (16, 24)}, "img_size is not square"),
         ({"init_values": 0.1}, "init_values is 0.1, not None"),
         ({"sharing": "suffix"}, "the official AutoFormer shares by prefix, not suffix"),
@@ -349,17 +348,38 @@ SPACE = Space(
             {"sharing": {"*": "legacy", "hidden": "independent", "embed": "centre"}},
             "the official AutoFormer shares by prefix, not centre, independent",
         ),
-        ({"largest": SPACE.largest.replace(num_heads=(2, 1))}, "num_heads is (2, 1), not (2, 2)"),
-        ({"largest": SPACE.largest.replace(embed_dim=136)}, "embed_dim must be 64 times num_heads"),
+        ({"post_norm": True}, "post_norm is True, not False"),
+        (
+            {"fixed_attn_dim": 64, "relative_position": False},
+            "embed_dim is 128, above the fixed q-k-v width 64",
+        ),
     ],
 )
 def test_nets_that_the_original_cannot_hold_are_not_dumped(
     options: dict[str, Any], message: str
 ) -> None:
-    space = None if "largest" in options else SPACE
-    net = Supernet(space, 3, **{"sharing": "legacy", "img_size": 16, "patch_size": 8, **options})
+    net = Supernet(SPACE, 3, **{"sharing": "legacy", "img_size": 16, "patch_size": 8, **options})
     with pytest.raises(InputError, match=re.escape(message)):
         cream.dump(net)
+
+
+@pytest.mark.parametrize(
+    "largest",
+    [
+        SPACE.largest.replace(num_heads=(2, 1)),
+        SPACE.largest.replace(embed_dim=136),
+        SPACE.largest.replace(embed_dim=30, num_heads=(1, 3), mlp_ratio=(1.1, 2)),
+    ],
+)
+def test_supernets_of_other_widths_are_written_into_an_official_one(largest: Arch) -> None:
+    net = Supernet(None, 3, 16, sharing="legacy", largest=largest, patch_size=8).eval()
+    config = cream.arguments(net)
+    assert config["embed_dim"] == 64 * config["num_heads"] >= largest.embed_dim
+    back = cream.load(cream.dump(net), config).eval()
+    images = torch.randn(2, 3, 16, 16)
+    smaller = largest.replace(embed_dim=20, num_heads=(1, 1), mlp_ratio=(1, 0.5))
+    for arch in (largest, smaller):
+        assert torch.equal(back(images, arch), net(images, arch))
 
 
 @pytest.mark.parametrize(
@@ -391,12 +411,71 @@ def test_our_own_nets_of_the_official_form_go_there_and_back(options: dict[str, 
         assert torch.equal(back(images, arch), net(images, arch))
 
 
-def test_only_autoformer_supernets_are_dumped() -> None:
+@pytest.mark.parametrize(("name", "i"), SUBNETS)
+def test_a_static_model_is_written_into_an_official_supernet(name: str, i: int) -> None:
+    recorded, net = case(name), net_of(name)
+    arch = cream.arch(recorded.subnets[i])
+    model = net.extract(arch)
+    images = recorded.tensors["input"]
+    largest = net.largest
+    around = Space("autoformer", tuple(Choice(gene, _values(arch, largest, gene), level)
+                   for gene, level in GENE_LEVELS.items()))  # fmt: skip
+    for space in (None, around):
+        config = cream.arguments(model, space)
+        back = cream.load(cream.dump(model, space=space), config).eval()
+        assert back.largest == largest or space is None
+        with torch.no_grad():
+            assert torch.equal(back(images, arch), model(images))
+
+
+GENE_LEVELS: dict[str, Any] = {
+    "depth": "net",
+    "mlp_ratio": "block",
+    "num_heads": "block",
+    "embed_dim": "net",
+}
+
+
+def _values(arch: Arch, largest: Arch, gene: str) -> tuple[Any, ...]:
+    both: set[Any] = set()
+    for one in (arch, largest):
+        value: Any = one[gene]
+        both |= set(value) if isinstance(value, tuple) else {value}
+    return tuple(sorted(both))
+
+
+def test_a_static_model_must_be_in_the_space_it_is_written_for() -> None:
     model = vitnas.build(SPACE.largest, 3, 16, patch_size=8)
+    with pytest.raises(InputError, match=r"embed_dim is 128, the space allows 64"):
+        cream.dump(model, space=SPACE.with_values(embed_dim=[64]))
+
+
+def test_nested_biases_are_lost_only_where_heads_vary_and_only_on_agreement() -> None:
+    options: dict[str, Any] = {"img_size": 16, "patch_size": 8}
+    net = Supernet(SPACE, 3, **options).eval()
+    assert cream.lost(net) == []  # biases start at zero
+    for name, parameter in net.named_parameters():
+        if name.endswith("qkv.bias"):
+            torch.nn.init.normal_(parameter)
+    assert "qkv bias" in cream.lost(net)[0]
+    with pytest.raises(InputError, match=r"can't keep all of this supernet: .* \(lossy\)$"):
+        cream.dump(net)
+    same = SPACE.with_values(num_heads=[2])
+    assert cream.lost(net, same) == []
+    back = cream.load(cream.dump(net, lossy=True), cream.arguments(net)).eval()
+    images = torch.randn(2, 3, 16, 16)
+    fewer = SPACE.largest.replace(num_heads=(2, 1))
+    with torch.no_grad():
+        assert torch.equal(back(images, SPACE.largest), net(images, SPACE.largest))
+        assert (back(images, fewer) - net(images, fewer)).abs().max() > 0.01
+
+
+def test_only_autoformer_nets_are_dumped() -> None:
     vit = Supernet(None, 3, 16, largest=Arch("vit", **SPACE.largest), patch_size=8)
-    for net in (model, vit, nn.Linear(1, 1)):
-        with pytest.raises(InputError, match="the official format holds AutoFormer supernets only"):
-            cream.dump(net)
+    with pytest.raises(InputError, match="the official AutoFormer format holds AutoFormer nets"):
+        cream.dump(vit)
+    with pytest.raises(InputError, match="AutoFormer format holds AutoFormer nets of vitnas only"):
+        cream.dump(nn.Linear(1, 1))
 
 
 def test_the_official_yaml_is_a_config() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg as option
 
 from vitnas.cli.log import say
-from vitnas.cli.target import read_arch
-from vitnas.cli.usage import MaybeFile, MaybeName, Name
-from vitnas.files import read_json
+from vitnas.cli.target import read_arch, read_record
+from vitnas.cli.usage import MaybeFile, MaybeName
+from vitnas.interop.originals import original
 from vitnas.spaces import space as find_space
 
 File = Annotated[Path | None, option(metavar="FILE", help_behavior_hint="")]
@@ -18,31 +18,51 @@ File = Annotated[Path | None, option(metavar="FILE", help_behavior_hint="")]
 
 def convert(
     checkpoint: Path,
-    folder: Path,
+    target: Path,
     *,
-    source: Name = "cream",
+    source: MaybeName = None,
+    to: MaybeName = None,
     arch: MaybeName = None,
     space: MaybeName = None,
     config: MaybeFile = None,
+    lossy: Literal["no", "yes"] = "no",
 ) -> Path:
-    """Read a checkpoint of another system and write it as a model folder.
+    """Read a checkpoint of another system as a model folder, or write one for another system.
+
+    Systems: cream (official AutoFormer), nni, mmrazor, s3 (official AutoFormerV2).
 
     Args:
-        checkpoint: a .pth, .pt or .safetensors file.
-        folder: the model folder to write.
-        source: where it comes from: cream (official AutoFormer) or s3 (official AutoFormerV2).
-        arch: take this subnet out (a published name, or JSON); by default the supernet is kept.
+        checkpoint: a .pth, .pt or .safetensors file; with --to also a model folder.
+        target: the model folder to write, or with --to the file (.pth, .pt or .safetensors).
+        source: where it comes from; by default the names of its tensors tell.
+        to: the system to write a checkpoint for; its arguments and architecture stand beside.
+        arch: take this subnet out (a published name, or a file or text of any system's
+            description); by default the supernet is kept.
         space: a search space's name or YAML file, so that the supernet can be searched.
-        config: JSON file with the original constructor's arguments; by default read off weights.
+        config: JSON or YAML file with the original's arguments; by default read off the weights.
+        lossy: yes: go on although the other system can't keep all of a supernet.
     """
     # Torch takes seconds to load, so names and files are looked at before.
+    for name, what in ((source, "checkpoint source"), (to, "checkpoint format")):
+        if name is not None:
+            original(name, what)
     subnet = None if arch is None else read_arch(arch)[0]
     searched = None if space is None else find_space(space)
-    given = None if config is None else read_json(config)
+    given = None if config is None else read_record(config)
     from vitnas.folder import read_config
     from vitnas.interop.convert import convert as run
 
-    made = run(checkpoint, folder, source, arch=subnet, space=searched, config=given)
-    what = read_config(made)["kind"] if subnet is None else "subnet"
-    say(f"{source} {what} written to {made}")
+    options: dict[str, Any] = {
+        "arch": subnet,
+        "space": searched,
+        "config": given,
+        "lossy": lossy == "yes",
+    }
+    made = run(checkpoint, target, source, to=to, **options)
+    if to is not None:
+        say(f"{to} checkpoint written to {made}")
+        return made
+    record = read_config(made)
+    what = record["kind"] if subnet is None else "subnet"
+    say(f"{record['provenance']['source']} {what} written to {made}")
     return made

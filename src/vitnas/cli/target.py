@@ -1,17 +1,25 @@
-"""What a command acts on: a published name, a JSON file or text, or a model folder."""
+"""What a command acts on: a published name, a file or text, or a model folder."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.files import read_json, read_yaml
+from vitnas.interop.originals import read_arch as read_any
 from vitnas.zoo import arch, entries
+
+RECORDS = (".json", ".yaml", ".yml")
 
 
 def read_arch(text: str) -> tuple[Arch, str]:
-    """Return the architecture of a published name, a JSON file or JSON text, and a name for it.
+    """Return the architecture of a published name, a file or JSON text, and a name for it.
+
+    File and text hold an architecture of this package as JSON, or a description of another system
+    (see `vitnas.interop.originals`) as JSON or YAML.
 
     Raises:
         InputError: it is none of them.
@@ -19,17 +27,24 @@ def read_arch(text: str) -> tuple[Arch, str]:
     if text in entries():
         return arch(text), text
     if text.lstrip().startswith("{"):
-        return Arch.from_json(text), "extracted"
+        return read_any(_parse(text)), "extracted"
     path = Path(text)
-    if path.suffix != ".json":
+    if path.suffix not in RECORDS:
         raise unknown("architecture", text, entries())
-    from vitnas.files import read_json
-
-    record = read_json(path)
+    record = read_record(path)
     try:
-        return Arch.from_dict(record), path.stem
+        return read_any(record), path.stem
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def read_record(path: Path) -> Any:
+    """Return what a JSON or YAML file holds.
+
+    Raises:
+        InputError: it can't be read, or is neither.
+    """
+    return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
 
 
 def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
@@ -49,3 +64,10 @@ def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
     if not isinstance(options, dict):
         raise InputError(f"{folder / 'config.json'} is damaged: it has no options")
     return found, options
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not an architecture: {error}") from error

@@ -1,29 +1,64 @@
-"""Reading other people's checkpoints without running the code that a pickle can hold."""
+"""Other people's checkpoints: read without running the code that a pickle can hold, and written."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from vitnas import files
 from vitnas.errors import InputError
 
+SUFFIXES = (".pth", ".pt", ".safetensors")
 _WRAPPERS = ("model", "state_dict", "module")
+_PREFIXES = ("module.", "model.", "_orig_mod.")
+"""What distributed training, Lightning and compilation put before every name."""
+
+_IGNORED = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    *(f"numpy.{name}" for name in ("dtype", "ndarray")),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core")
+      for name in ("_reconstruct", "scalar")),
+)  # fmt: skip
+"""Objects beside the weights in training checkpoints of mmengine: its logs."""
+
+
+class _Ignored:
+    """Stands for an object of another package: takes what a pickle gives it and does nothing."""
+
+    def __new__(cls, *args: object) -> _Ignored:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
     """Return the state dict in a .safetensors file or a torch checkpoint.
 
-    Wrappers such as {"model": ...} are opened, a `module.` prefix of every name is taken off. The
-    argparse.Namespace that official AutoFormer training checkpoints carry is read as plain data;
-    any other Python object is refused.
+    Wrappers such as {"model": ...} are opened, a prefix such as `module.` of every name is taken
+    off. The argparse.Namespace that official AutoFormer training checkpoints carry is read as plain
+    data, the logs in those of mmengine are passed over; any other Python object is refused.
+
+    Raises:
+        InputError: the file is missing, damaged, holds Python objects, or no state dict.
+    """
+    return read_training(path)[0]
+
+
+def read_training(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the state dict as `read`, and the arguments of the training, where the file has them.
 
     Raises:
         InputError: the file is missing, damaged, holds Python objects, or no state dict.
@@ -31,18 +66,49 @@ def read(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
+    known: list[Any] = [argparse.Namespace, *((_Ignored, name) for name in _IGNORED)]
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            return _state(safetensors.torch.load_file(path), path), {}
+        with torch.serialization.safe_globals(known), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what can't be read is refused
             found = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
+    except InputError:
+        raise
     except Exception as error:  # damaged or hostile files raise almost anything
         pickled = isinstance(error, pickle.UnpicklingError)
         raise InputError(_refusal(path) if pickled else _damaged(path)) from error
-    return _state(found, path)
+    args = found.get("args") if isinstance(found, Mapping) else None
+    return _state(found, path), vars(args) if isinstance(args, argparse.Namespace) else {}
+
+
+def write(state: Mapping[str, Tensor], path: str | Path, wrapper: str | None = None) -> Path:
+    """Write a state dict, atomically: torch's format in {wrapper: state}, or safetensors.
+
+    Raises:
+        InputError: the suffix is none of these formats', or the file can't be written.
+    """
+    path = check_suffix(path)
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
+    if path.suffix == ".safetensors":
+        return files.write(path, safetensors.torch.save(plain, {"format": "pt"}))
+    buffer = io.BytesIO()
+    torch.save({wrapper: plain} if wrapper else plain, buffer)
+    return files.write(path, buffer.getvalue())
+
+
+def check_suffix(path: str | Path) -> Path:
+    """Return the path of a checkpoint to write.
+
+    Raises:
+        InputError: its suffix says no format.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"can't write {path}: a checkpoint's name ends in {', '.join(SUFFIXES)}")
+    return path
 
 
 def misfits(
@@ -98,6 +164,6 @@ def _state(found: Any, path: Path) -> dict[str, Tensor]:
     if wrong:
         raise InputError(f"{path} holds no state dict: {', '.join(wrong[:3])} are no tensors")
     state = {str(name): tensor for name, tensor in found.items()}
-    if all(name.startswith("module.") for name in state):
-        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state

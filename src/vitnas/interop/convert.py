@@ -1,72 +1,151 @@
-"""Foreign checkpoints into model folders."""
+"""Foreign checkpoints into model folders, and nets into foreign checkpoints."""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from vitnas import files
 from vitnas.arch import Arch
-from vitnas.errors import InputError, unknown
-from vitnas.folder import save
+from vitnas.errors import InputError
+from vitnas.folder import load, read_config, save
 from vitnas.interop import checkpoint
+from vitnas.interop.originals import SOURCES, describe_arch, original, recognise
 from vitnas.space import Space
 from vitnas.supernet import Supernet
 
-SOURCES = {"cream": "vitnas.interop.cream", "s3": "vitnas.interop.s3"}
+__all__ = ["SOURCES", "convert"]
+
+_log = logging.getLogger(__name__)
 
 
 def convert(
     path: str | Path,
-    folder: str | Path,
-    source: str = "cream",
+    target: str | Path,
+    source: str | None = None,
     *,
+    to: str | None = None,
     arch: Arch | None = None,
     space: Space | None = None,
     config: Mapping[str, Any] | None = None,
+    lossy: bool = False,
 ) -> Path:
     """Read a checkpoint of another system and write it as a model folder; return the folder.
 
-    The folder appears when it is complete, or not at all.
+    With `to` write a checkpoint of that system instead; `path` may be a model folder then. Beside
+    the checkpoint NAME.pth stand NAME.config.json, the arguments that the system builds the network
+    with, and of a single network NAME.arch.yaml or .json, its architecture as the system writes it.
+
+    What is written appears when it is complete, or not at all.
 
     Args:
-        path: the checkpoint (.pth, .pt or .safetensors).
-        folder: where to write; it must not exist, or be empty.
-        source: the system that it comes from, one of `SOURCES`.
-        arch: take this subnet out; by default the whole supernet is kept. Sources of single
-            networks (s3) take none, and no space.
-        space: what the supernet can be searched for; without one it runs all that fit inside.
+        path: the checkpoint (.pth, .pt or .safetensors), or with `to` a model folder.
+        target: where to write: a folder that does not exist or is empty, or with `to` a file whose
+            name ends in .pth, .pt or .safetensors.
+        source: the system that it comes from, one of `SOURCES`; by default the one whose names the
+            tensors have. The folder's provenance, with `to` the log, says which.
+        to: the system to write for.
+        arch: take this subnet out; by default the whole supernet is kept.
+        space: what the supernet can be searched for; without one it runs all that fit inside. With
+            `to`, what is searched in that system, whose largest widths are written.
         config: the original constructor's arguments; by default read off the tensors' shapes.
+        lossy: with `to`, go on although the system can't keep all of a supernet.
 
     Raises:
-        InputError: the source is unknown, the file can't be read or is none of that source's, the
-            architecture or the space doesn't fit it, or the folder can't be written.
+        InputError: a system is unknown, the file can't be read or is none of that source's, the
+            architecture or the space doesn't fit it, something would be lost, or the target can't
+            be written.
     """
-    if source not in SOURCES:
-        raise unknown("checkpoint source", source, SOURCES)
-    folder = Path(folder)
+    path, target = Path(path), Path(target)
+    if config is not None and not isinstance(config, Mapping):
+        raise InputError(f"the config must map the original's arguments to values, not {config!r}")
+    if to is None:
+        _check_folder(path, target)
+        net, provenance = _read(path, source, config, space)
+        with _whole(target) as unfinished:
+            save(_subnet(net, arch, path), unfinished, provenance=provenance)
+        return target
+    module = original(to, "checkpoint format")
+    if checkpoint.check_suffix(target).exists():
+        raise InputError(f"{target} is there already; name a new file")
+    net = _subnet(_open(path, source, config), arch, path)
+    return _write(net, target, to, module, space, lossy)
+
+
+def _read(
+    path: Path, source: str | None, config: Mapping[str, Any] | None, space: Space | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the net that a checkpoint holds, and where it comes from."""
+    if source is not None:
+        original(source)  # unknown names are refused before a large file is read
+    state, args = checkpoint.read_training(path)
+    found = source if source is not None else recognise(state)
+    module = original(found)
+    if config is not None:
+        given = dict(config)
+    elif args and found == "cream":
+        given = module.infer_config(state, args)
+    else:
+        given = module.infer_config(state)
+    net = module.load(state, given, space)
+    return net, {"source": found, "file": path.name, "config": given}
+
+
+def _open(path: Path, source: str | None, config: Mapping[str, Any] | None) -> nn.Module:
+    """Return the net of a model folder or of a checkpoint."""
+    if not path.is_dir():
+        net, provenance = _read(path, source, config, None)
+        _log.info("%s holds weights of %s", path, provenance["source"])
+        return net
+    if source is not None or config is not None:
+        raise InputError(f"{path} is a model folder, which needs neither source nor config")
+    return load(path)
+
+
+def _subnet(net: nn.Module, arch: Arch | None, path: Path) -> nn.Module:
+    if arch is None:
+        return net
+    if not isinstance(net, Supernet):
+        raise InputError(f"{path} is one network, no supernet: leave the architecture out")
+    return net.extract(arch)
+
+
+def _write(
+    net: nn.Module, target: Path, to: str, module: Any, space: Space | None, lossy: bool
+) -> Path:
+    """Write a net as a checkpoint of a system, and beside it what builds the network there."""
+    state = module.dump(net, space=space, lossy=lossy)
+    for loss in module.lost(net, space):
+        _log.warning("lost in %s: %s", target, loss)
+    beside = {".config.json": json.dumps(module.arguments(net, space), indent=2) + "\n"}
+    if not isinstance(net, Supernet):
+        record: Any = net.vitnas_config
+        suffix, text = describe_arch(Arch.from_dict(record["arch"]), to, space)
+        beside[f".arch.{suffix}"] = text
+    checkpoint.write(state, target, module.WRAPPER)
+    for suffix, text in beside.items():
+        files.write(target.with_suffix(suffix), text)
+    return target
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    if path.is_dir():
+        read_config(path)
+        raise InputError(
+            f"{path} is a model folder already; name the system to convert it to (--to)"
+        )
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; name a new folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"can't write {folder}: it is a file; name a new folder")
-    if config is not None and not isinstance(config, Mapping):
-        raise InputError(f"the config must map the original's arguments to values, not {config!r}")
-    module = import_module(SOURCES[source])
-    state = checkpoint.read(path)
-    given = dict(config) if config is not None else module.infer_config(state)
-    net = module.load(state, given, space)
-    provenance = {"source": source, "file": Path(path).name, "config": given}
-    if arch is not None:
-        if not isinstance(net, Supernet):
-            raise InputError(f"{path} is one network, no supernet: leave the architecture out")
-        net = net.extract(arch)
-    with _whole(folder) as unfinished:
-        save(net, unfinished, provenance=provenance)
-    return folder
 
 
 @contextmanager

@@ -9,15 +9,14 @@ k and v. Weights are reordered on the way in; the bias keeps its order through t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.models import make_config
-from vitnas.models.autoformer import FAMILY
-from vitnas.models.base import check_genes
-from vitnas.models.vit import GENES
+from vitnas.interop import autoformer as common
+from vitnas.interop import holding
+from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -46,23 +45,21 @@ _SAME = (
     *("img_size", "patch_size", "in_chans", "num_classes", "qkv_bias", "abs_pos"),
     *("relative_position", "max_relative_position"),
 )
-_FREE = ("drop_path_rate", "drop_path_depth")
 _PER_LAYER = ("embed_dim", "num_heads", "mlp_ratio")
 _INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "rpe_type")
 _OFF = ("scale", "qk_scale", "hybrid_backbone")
-_NAMES = {
-    "patch_embed_super.": "patch_embed.",
-    ".attn_layer_norm.": ".norm1.",
-    ".ffn_layer_norm.": ".norm2.",
-    ".fc1.": ".mlp.fc1.",
-    ".fc2.": ".mlp.fc2.",
-    ".rel_pos_embed_k.embeddings_table_v": ".rel_k_rows",
-    ".rel_pos_embed_k.embeddings_table_h": ".rel_k_cols",
-    ".rel_pos_embed_v.embeddings_table_v": ".rel_v_rows",
-    ".rel_pos_embed_v.embeddings_table_h": ".rel_v_cols",
+_THEIRS = {
+    "patch_embed.": "patch_embed_super.",
+    ".norm1.": ".attn_layer_norm.",
+    ".norm2.": ".ffn_layer_norm.",
+    ".mlp.": ".",
+    **common.TABLES,
 }
-_THEIRS = {ours: theirs for theirs, ours in _NAMES.items()}
-HEAD_DIM = 64
+_ORIGINAL = "official AutoFormer"
+WRAPPER = "model"
+"""Where a checkpoint holds the state."""
+
+HEAD_DIM = common.HEAD_DIM
 
 
 def load(
@@ -85,10 +82,11 @@ def load(
 
     given = _read_config(config)
     net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
-    theirs = {_rename(name, _THEIRS): tensor for name, tensor in net.state_dict().items()}
-    missing, extra, wrong = misfits(state_dict, theirs)
+    own = net.state_dict()
+    theirs = {name: _theirs(name) for name in own}
+    missing, extra, wrong = misfits(state_dict, {theirs[name]: own[name] for name in own})
     refuse("AutoFormer", {"missing": missing, "unexpected": extra, "wrong shape": wrong})
-    ours = {_rename(name, _NAMES): tensor for name, tensor in state_dict.items()}
+    ours = {name: state_dict[theirs[name]] for name in own}
     if given["change_qkv"]:
         for i in range(given["depth"]):
             name = f"blocks.{i}.attn.qkv.weight"
@@ -97,101 +95,144 @@ def load(
     return net
 
 
-def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+def infer_config(
+    state_dict: Mapping[str, Tensor], args: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the constructor's arguments that official weights imply.
 
-    What shapes can't show is taken as in every published command: mean pooling (gp) and
-    change_qkv on. Images are taken to be square.
+    What shapes can't show, mean pooling (gp) and change_qkv, is taken from the arguments of the
+    training that a checkpoint carries, else as in every published command: both on. Images are
+    taken to be square.
 
     Raises:
         InputError: these are not official AutoFormer weights, or they have no position table, from
             which the image size is read.
     """
-    try:
-        embed = state_dict["cls_token"].shape[-1]
-        patch = state_dict["patch_embed_super.proj.weight"]
-        hidden = state_dict["blocks.0.fc1.weight"].shape[0]
-        classes = state_dict["head.weight"].shape[0]
-    except KeyError as error:
-        raise InputError(f"not official AutoFormer weights: {error.args[0]} missing") from error
-    if "pos_embed" not in state_dict:
+
+    def size(name: str, dim: int, dims: int) -> int:
+        found = common.size(state_dict, name, dim, dims, _ORIGINAL)
+        if found is None:
+            raise InputError(f"not {_ORIGINAL} weights: {name} missing")
+        return found
+
+    args = args or {}
+    embed = common.embed_dim(state_dict, _theirs, _ORIGINAL)
+    hidden = common.hidden_dim(state_dict, _theirs, _ORIGINAL, 0)
+    patch, channels = (size("patch_embed_super.proj.weight", dim, 4) for dim in (3, 1))
+    if "pos_embed" in state_dict:
+        image = math.isqrt(size("pos_embed", 1, 3) - 1) * patch
+    elif "input_size" in args:
+        image = args["input_size"]
+    else:
         raise InputError("the weights have no pos_embed to read the image size from; give a config")
-    side = math.isqrt(state_dict["pos_embed"].shape[1] - 1)
     table = state_dict.get("blocks.0.attn.rel_pos_embed_k.embeddings_table_v")
     return {
-        "img_size": side * patch.shape[-1],
-        "patch_size": patch.shape[-1],
-        "in_chans": patch.shape[1],
+        "img_size": image,
+        "patch_size": patch,
+        "in_chans": channels,
         "embed_dim": embed,
-        "depth": len({name.split(".")[1] for name in state_dict if name.startswith("blocks.")}),
+        "depth": common.count_blocks(state_dict),
         "num_heads": embed // HEAD_DIM,
-        "mlp_ratio": hidden / embed,
-        "num_classes": classes,
+        "mlp_ratio": mlp_ratio(embed, hidden),
+        "num_classes": size("head.weight", 0, 2),
         "qkv_bias": "blocks.0.attn.qkv.bias" in state_dict,
-        "gp": True,
+        "gp": bool(args.get("gp", True)),
         "relative_position": table is not None,
-        "change_qkv": True,
-        "abs_pos": True,
+        "change_qkv": bool(args.get("change_qkv", True)),
+        "abs_pos": "pos_embed" in state_dict,
         "max_relative_position": 14 if table is None else table.shape[0] // 2 - 1,
     }
 
 
-def dump(net: nn.Module) -> dict[str, Tensor]:
-    """Return a supernet's weights in the official format, copied.
+def dump(net: nn.Module, *, space: Space | None = None, lossy: bool = False) -> dict[str, Tensor]:
+    """Return the weights in the official format, copied.
+
+    The official code has supernets only: a subnet of its own trains and runs inside one. A static
+    model is therefore written into the smallest official supernet that has room for it, or into
+    that of a space; the rest is zero, and with the model's architecture it has the same logits.
+
+    Args:
+        net: an AutoFormer supernet or static model.
+        space: of a static model, the supernet to write it into; of a supernet, what to keep of it.
+        lossy: go on where subnets change: those with fewer heads, of supernets with nested biases.
 
     Raises:
-        InputError: the net is no AutoFormer supernet in the official (`legacy`) storage order, or
-            it has sizes or options that the official model can't have.
+        InputError: the official code has no such net, or something would be lost.
     """
-    from vitnas.supernet import Supernet
+    largest, config = holding.describe(net, _ORIGINAL)
+    given = arguments(net, space)
+    options = _options(given)
+    holding.check_holds(_ORIGINAL, config, options, largest)
+    holding.check_sharing(_ORIGINAL, net)
+    holding.refuse_loss(_ORIGINAL, lost(net, space), lossy)
+    part = holding.stored(net, space, whole=True)
+    found = {}
+    whole = holding.inside(holding.part_of(net, part), part, _largest(given), options)
+    for name, tensor in whole.items():
+        interleaved = given["change_qkv"] and name.endswith("attn.qkv.weight")
+        found[_theirs(name)] = _interleave(tensor) if interleaved else tensor
+    return found
 
-    if not isinstance(net, Supernet) or net.largest.family != "autoformer":
-        raise InputError("the official format holds AutoFormer supernets only")
-    _check_official(net)
-    interleaved = net.config.fixed_attn_dim is None
-    foreign = {}
-    for name, tensor in net.state_dict().items():
-        if interleaved and name.endswith("attn.qkv.weight"):
-            tensor = _interleave(tensor)
-        foreign[_rename(name, _THEIRS)] = tensor.detach().clone()
-    return foreign
+
+def lost(net: nn.Module, space: Space | None = None) -> list[str]:
+    """Return what the official format can't keep of a net that it can hold."""
+    return holding.lost(net, space, legacy=True)
 
 
-def arch(foreign: Mapping[str, Any]) -> Arch:
+def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
+    """Return the official constructor's arguments of the supernet that `dump` writes.
+
+    Raises:
+        InputError: the net is no AutoFormer of this package, or no official supernet has room.
+    """
+    largest, config = holding.describe(net, _ORIGINAL)
+    part, width = holding.stored(net, space, whole=True), config.fixed_attn_dim
+    if width is not None and part.embed_dim > width:
+        raise InputError(
+            f"the {_ORIGINAL} can't hold this net: embed_dim is {part.embed_dim}, above the fixed "
+            f"q-k-v width {width}"
+        )
+    return {
+        **{name: getattr(config, name) for name in _SAME},
+        "img_size": config.img_size[0],
+        "gp": config.pool == "avg",
+        "change_qkv": width is None,
+        **supernet(largest if space is None else space.largest, width),
+    }
+
+
+def arch(foreign: Mapping[str, Any] | str) -> Arch:
     """Read the official description of a subnet.
 
     Either the training code's dict (layer_num, embed_dim as a list, num_heads, mlp_ratio) or the
-    RETRAIN part of a subnet YAML (DEPTH, EMBED_DIM, NUM_HEADS, MLP_RATIO). What lists hold beyond
-    the depth is left out, as it has no effect in the original.
+    RETRAIN part of a subnet YAML (DEPTH, EMBED_DIM, NUM_HEADS, MLP_RATIO), as a mapping or as text.
+    What lists hold beyond the depth is left out, as it has no effect in the original.
 
     Raises:
         InputError: a field is missing or malformed, or embed_dim differs between layers (the
             original fails at its residual connections then).
     """
-    part = foreign.get("RETRAIN", foreign) if isinstance(foreign, Mapping) else foreign
-    if not isinstance(part, Mapping):
-        raise InputError(f"official AutoFormer subnet: it must be a mapping, got {part!r}")
-    record = {str(name).lower(): value for name, value in part.items()}
+    record = common.read_mapping(foreign, _ORIGINAL)
+    if "RETRAIN" in record:
+        record = common.read_mapping(record["RETRAIN"], _ORIGINAL)
+    record = {name.lower(): value for name, value in record.items()}
     if "depth" in record:
         record["layer_num"] = record["depth"]
     missing = [name for name in ("layer_num", *_PER_LAYER) if name not in record]
     if missing:
-        raise InputError(f"official AutoFormer subnet: {', '.join(missing)} missing")
+        raise InputError(f"{_ORIGINAL} subnet: {', '.join(missing)} missing")
     depth = record["layer_num"]
-    if not isinstance(depth, int):
-        raise InputError(f"official AutoFormer subnet: layer_num is {depth!r}, not a whole number")
-    genes = {name: _cut(record[name], depth) for name in _PER_LAYER}
+    common.check_depth(_ORIGINAL, depth)
+    genes = {name: common.cut(record[name], depth) for name in _PER_LAYER}
     width = genes["embed_dim"]
     if isinstance(width, list):
         if len(width) != depth or any(one != width[0] for one in width):
             raise InputError(
-                f"official AutoFormer subnet: embed_dim is {width}; it must be the same in all "
+                f"{_ORIGINAL} subnet: embed_dim is {width}; it must be the same in all "
                 f"{depth} layers"
             )
         genes["embed_dim"] = width[0]
-    found = Arch("autoformer", depth=depth, **genes)
-    check_genes(GENES, (), found)
-    return found
+    return common.own_arch(_ORIGINAL, depth, **genes)
 
 
 def foreign(arch: Arch) -> dict[str, Any]:
@@ -200,17 +241,61 @@ def foreign(arch: Arch) -> dict[str, Any]:
     Raises:
         InputError: the architecture is no AutoFormer, or has a gene that the original lacks.
     """
-    if arch.family != "autoformer":
-        raise InputError(f"the official AutoFormer has no {arch.family} architectures")
-    extra = [name for name in arch if name not in GENES]
-    if extra:
-        raise InputError(f"the official AutoFormer has no gene {', '.join(extra)} in its subnets")
+    common.check_family(arch, _ORIGINAL)
     return {
         "layer_num": arch.depth,
         "embed_dim": [arch.embed_dim] * arch.depth,
         "num_heads": list(arch.num_heads),
         "mlp_ratio": list(arch.mlp_ratio),
     }
+
+
+def description(arch: Arch, space: Space | None = None) -> dict[str, Any]:
+    """Return the official YAML of a subnet: RETRAIN, with a space also the SUPERNET around it.
+
+    Raises:
+        InputError: the architecture is no AutoFormer, or has a gene that the original lacks.
+    """
+    record = foreign(arch)
+    part = {name.upper(): record[name] for name in ("mlp_ratio", "num_heads")}
+    found = {"RETRAIN": {**part, "DEPTH": arch.depth, "EMBED_DIM": arch.embed_dim}}
+    if space is not None:
+        space.validate(arch)
+        whole = supernet(space.largest)
+        found["SUPERNET"] = {name.upper(): whole[name] for name in whole}
+    return found
+
+
+def supernet(largest: Arch, width: int | None = None) -> dict[str, Any]:
+    """Return the sizes of the smallest official supernet that has room for an architecture.
+
+    `width` is the fixed q-k-v width without change_qkv; with it, the width is 64 a head.
+    """
+    heads = max(largest.num_heads)
+    if width is None:
+        heads = max(heads, math.ceil(largest.embed_dim / HEAD_DIM))
+    return {
+        "embed_dim": width or HEAD_DIM * heads,
+        "depth": largest.depth,
+        "num_heads": heads,
+        "mlp_ratio": max(largest.mlp_ratio),
+    }
+
+
+def recognises(names: Collection[str]) -> bool:
+    """Return whether tensors are named as the official code names them."""
+    marks = (".attn.qkv.", ".attn_layer_norm.")
+    if all(any(mark in name for name in names) for mark in marks):
+        return True
+    return any(name.startswith("patch_embed_super.") for name in names)
+
+
+def describes(foreign: Any) -> bool:
+    """Return whether this looks like the official description of a subnet."""
+    if not isinstance(foreign, Mapping):
+        return False
+    names = {str(name).lower() for name in foreign}
+    return bool(names & {"layer_num", "retrain"}) or names >= {"depth", *_PER_LAYER}
 
 
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,10 +328,6 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _cut(value: Any, depth: int) -> Any:
-    return list(value[:depth]) if isinstance(value, list | tuple) else value
-
-
 def _largest(given: Mapping[str, Any]) -> Arch:
     depth = given["depth"]
     return Arch(
@@ -256,39 +337,6 @@ def _largest(given: Mapping[str, Any]) -> Arch:
         num_heads=(given["num_heads"],) * depth,
         embed_dim=given["embed_dim"],
     )
-
-
-def _check_official(net: Supernet) -> None:
-    """Check that the official model can have this storage, and has the same subnets then."""
-    config, largest = net.config, net.largest
-    others = {net.sharing.default, *(name for _, name in net.sharing.axes)} - {"prefix", "legacy"}
-    if others:
-        names = ", ".join(sorted(others))
-        raise InputError(f"the official AutoFormer shares by prefix, not {names}")
-    if config.fixed_attn_dim is None and config.qkv_bias and not net.sharing.legacy:
-        raise InputError(
-            "this supernet's qkv biases are nested; the official code slices them flat, so its "
-            "subnets would change. Only supernets with sharing='legacy' go back unchanged"
-        )
-    given = {
-        **{name: getattr(config, name) for name in _SAME},
-        "gp": config.pool == "avg",
-        "change_qkv": config.fixed_attn_dim is None,
-        "depth": largest.depth,
-        "embed_dim": largest.embed_dim,
-        "num_heads": largest.num_heads[0],
-        "mlp_ratio": largest.mlp_ratio[0],
-    }
-    official = _largest(_read_config({**given, "img_size": config.img_size[0]}))
-    expected = make_config(FAMILY, official, _options({**_DEFAULTS, **given})).to_dict()
-    ours = {**config.to_dict(), **{name: expected[name] for name in _FREE}}
-    pairs = [(name, value, expected[name]) for name, value in ours.items()]
-    pairs += [(name, largest[name], official[name]) for name in GENES]
-    faults = [f"{name} is {mine}, not {theirs}" for name, mine, theirs in pairs if mine != theirs]
-    if config.img_size[0] != config.img_size[1]:
-        faults.append("img_size is not square")
-    if faults:
-        raise InputError(f"the official AutoFormer can't hold this supernet: {'; '.join(faults)}")
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,10 +349,8 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rename(name: str, table: Mapping[str, str]) -> str:
-    for old, new in table.items():
-        name = name.replace(old, new)
-    return name
+def _theirs(name: str) -> str:
+    return common.rename(name, _THEIRS)
 
 
 def _deinterleave(weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
@@ -18,6 +18,7 @@ from vitnas.errors import InputError, unknown
 from vitnas.models import make_config
 from vitnas.models.base import check_genes
 from vitnas.models.swin import FAMILY, GENES, TABLE
+from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "use_ch
 _FIXED = {"ape": False, "patch_norm": True, "qk_scale": None}
 _BUFFER = re.compile(r"attn_mask|attn\.relative_position_index")
 _MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
+WRAPPER = "model"
+"""Where a checkpoint holds the state."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -94,17 +98,31 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         raise InputError(f"not official S3 weights: {error.args[0]} missing") from error
 
 
-def dump(net: nn.Module) -> dict[str, Tensor]:
+def recognises(names: Collection[str]) -> bool:
+    """Return whether tensors are named as the official code names them, not as timm does."""
+    return f"layers.0.blocks.0.{TABLE}" in names and not any(
+        name.startswith("head.fc.") for name in names
+    )
+
+
+def describes(foreign: Any) -> bool:
+    """Return whether this looks like the official description of a network."""
+    return isinstance(foreign, Mapping) and {"depths", "window_size"} <= {
+        str(name).lower() for name in foreign
+    }
+
+
+def dump(net: nn.Module, *, space: Space | None = None, lossy: bool = False) -> dict[str, Tensor]:
     """Return a static model's state in the official format, buffers included, copied.
+
+    Nothing can be lost, so `lossy` has no effect; `space` must be None.
 
     Raises:
         InputError: it is no S3 model of this package, or one that the official code can't run.
     """
-    record = getattr(net, "vitnas_config", None)
-    if not isinstance(record, dict) or record["arch"]["family"] != FAMILY.name:
-        raise InputError("the official format holds static S3 models; extract one from a supernet")
-    arch = Arch.from_dict(record["arch"])
-    config = make_config(FAMILY, arch, record["options"])
+    if space is not None:
+        raise InputError("the official S3 format holds single networks: leave the space out")
+    arch, config = _describe(net)
     for unit in FAMILY.units(config, arch):
         if unit.kind.role.startswith("block"):
             embed, heads = (unit.kind.sizes[i][1] for i in (0, 1))
@@ -114,6 +132,23 @@ def dump(net: nn.Module) -> dict[str, Tensor]:
                     f"embed_dim, {embed}, in heads of 32, not {heads} heads of {config.head_dim}"
                 )
     return {name: tensor.detach().clone() for name, tensor in _official(net).items()}
+
+
+def lost(net: nn.Module, space: Space | None = None) -> list[str]:
+    """Return what the official format can't keep of a net that it can hold: nothing."""
+    return []
+
+
+def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
+    """Return the official constructor's arguments of a static model.
+
+    Raises:
+        InputError: it is no S3 model of this package.
+    """
+    found, config = _describe(net)
+    sizes = {name: getattr(config, name) for name in _DEFAULTS}
+    genes = Arch(FAMILY.name, **{name: found[name] for name in GENES})
+    return {**sizes, "img_size": config.img_size[0], **foreign(genes)}
 
 
 def arch(foreign: Mapping[str, Any]) -> Arch:
@@ -141,6 +176,19 @@ def foreign(arch: Arch) -> dict[str, Any]:
         raise InputError(f"the official S3 has no gene {', '.join(extra)} in its networks")
     lists = {name: [list(row) for row in getattr(arch, name)] for name in _LISTS}
     return {"embed_dim": list(arch.embed_dim), "depths": list(arch.depth), **lists}
+
+
+def description(arch: Arch, space: Space | None = None) -> dict[str, Any]:
+    """Return an architecture as the official YAML; see `foreign`."""
+    return foreign(arch)
+
+
+def _describe(net: nn.Module) -> tuple[Arch, Any]:
+    record = getattr(net, "vitnas_config", None)
+    if not isinstance(record, dict) or record["arch"]["family"] != FAMILY.name:
+        raise InputError("the official format holds static S3 models; extract one from a supernet")
+    found = Arch.from_dict(record["arch"])
+    return found, make_config(FAMILY, found, record["options"])
 
 
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,9 +237,7 @@ def _infer_blocks(
     while layer == 0 or f"layers.{stage}.blocks.{layer}.norm1.weight" in state:
         block = f"layers.{stage}.blocks.{layer}"
         rows, heads = state[f"{block}.{TABLE}"].shape
-        ratio = state[f"{block}.mlp.fc1.weight"].shape[0] / width
-        if int(ratio * width) < state[f"{block}.mlp.fc1.weight"].shape[0]:
-            ratio = math.nextafter(ratio, math.inf)
+        ratio = mlp_ratio(width, state[f"{block}.mlp.fc1.weight"].shape[0])
         yield (math.isqrt(rows) + 1) // 2, heads, ratio
         layer += 1
 

@@ -15,7 +15,7 @@ from torch import nn
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.models import make_config
-from vitnas.models.vit import FAMILY, hidden_dim
+from vitnas.models.vit import FAMILY, mlp_ratio
 from vitnas.sharing import Sharing
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
@@ -132,7 +132,7 @@ def describe(model: Any, name: str) -> tuple[Arch, dict[str, Any]]:
     arch = Arch(
         "vit",
         depth=depth,
-        mlp_ratio=tuple(_ratio(block.mlp.fc1.out_features, embed) for block in blocks),
+        mlp_ratio=tuple(mlp_ratio(embed, block.mlp.fc1.out_features) for block in blocks),
         num_heads=tuple(block.attn.num_heads for block in blocks),
         embed_dim=embed,
     )
@@ -173,12 +173,6 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> str:
         if not same:
             return f"{path + '.' if path else ''}{key} is {other!r}, not {mine!r}"
     return ""
-
-
-def _ratio(hidden: int, embed: int) -> float:
-    """Return the MLP ratio that truncates to this width; a plain quotient can fall one short."""
-    ratio = hidden / embed
-    return ratio if hidden_dim(embed, ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def _options(model: Any, first: Any, depth: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Layers may differ in heads and MLP width; the width of a head stays that of the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -128,6 +129,12 @@ class ViTConfig(PatchConfig):
 def hidden_dim(embed_dim: int, mlp_ratio: float) -> int:
     """Return the MLP width of a layer, truncated as in every original."""
     return int(embed_dim * mlp_ratio)
+
+
+def mlp_ratio(embed_dim: int, hidden: int) -> float:
+    """Return an MLP ratio that truncates to this width; a plain quotient can fall one short."""
+    ratio = hidden / embed_dim
+    return ratio if hidden_dim(embed_dim, ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 @lru_cache(maxsize=4096)

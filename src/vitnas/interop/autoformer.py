@@ -1,0 +1,289 @@
+"""What the three code bases of AutoFormer have in common: official (cream), NNI's and MMRazor's.
+
+All have the same network under other names. NNI and MMRazor keep q, k and v in projections of their
+own (`apart`), of which a subnet uses the first heads; so do the supernets of this package. The
+official code has one flat bias, whose entries change between q, k and v with the number of heads:
+of such a supernet the others can hold only the subnets whose heads are all maximal, and the other
+way round.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.models import vit
+from vitnas.models.autoformer import FAMILY
+from vitnas.models.base import check_genes
+from vitnas.models.vit import GENES
+from vitnas.space import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+State: TypeAlias = "Mapping[str, Tensor]"
+HEAD_DIM = 64
+TABLES = {
+    ".rel_k_rows": ".rel_pos_embed_k.embeddings_table_v",
+    ".rel_k_cols": ".rel_pos_embed_k.embeddings_table_h",
+    ".rel_v_rows": ".rel_pos_embed_v.embeddings_table_v",
+    ".rel_v_cols": ".rel_pos_embed_v.embeddings_table_h",
+}
+"""Our names of the tables of relative positions, and the name that all three have."""
+
+_EMBED = {"patch_embed.proj.weight": 0, "patch_embed.proj.bias": 0, "cls_token": 2}
+_EMBED_OF_BLOCK = {"norm1.weight": 0, "norm2.weight": 0, "attn.proj.bias": 0, "mlp.fc2.bias": 0}
+_ATTN = {"attn.q.weight": 0, "attn.k.weight": 0, "attn.v.weight": 0, "attn.proj.weight": 1}
+_HIDDEN = {"mlp.fc1.weight": 0, "mlp.fc1.bias": 0, "mlp.fc2.weight": 1}
+_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+
+
+def rename(name: str, table: Mapping[str, str]) -> str:
+    """Replace every part of a name that the table has."""
+    for old, new in table.items():
+        name = name.replace(old, new)
+    return name
+
+
+def apart(state: State) -> dict[str, Tensor]:
+    """Return a state of ours with q, k and v one by one: views of the joined tensors."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if ".qkv." in name:
+            parts = tensor.detach().chunk(3)
+            names = [name.replace(".qkv.", f".{part}.") for part in "qkv"]
+            found |= dict(zip(names, parts, strict=True))
+        else:
+            found[name] = tensor.detach()
+    return found
+
+
+def joined(state: State) -> dict[str, Tensor]:
+    """Return the inverse of `apart`."""
+    import torch
+
+    found = {}
+    for name, tensor in state.items():
+        if ".attn.q." in name:
+            parts = [state[name.replace(".q.", f".{part}.")] for part in "qkv"]
+            found[name.replace(".q.", ".qkv.")] = torch.cat(parts)
+        elif ".attn.k." not in name and ".attn.v." not in name:
+            found[name] = tensor
+    return found
+
+
+def size(state: State, name: str, dim: int, dims: int, original: str) -> int | None:
+    """Return a size of a tensor that has so many dimensions, None where there is no such tensor.
+
+    Raises:
+        InputError: it has more or fewer dimensions.
+    """
+    if name not in state:
+        return None
+    shape = state[name].shape
+    if len(shape) != dims:
+        raise InputError(f"not {original} weights: {name} has {len(shape)} dimensions, not {dims}")
+    return shape[dim]
+
+
+def infer_arch(
+    state: State,
+    theirs: Callable[[str], str],
+    original: str,
+    ratios: Iterable[float] = (),
+    depth: int | None = None,
+) -> Arch:
+    """Return the architecture that weights imply; `theirs` gives a name of `apart` in the state.
+
+    A size is what most of the tensors that have it say, so that those of a wrong shape are found
+    when all are compared with it. MLP ratios are of `ratios` where one of them gives the width; the
+    depth is what the names show, if it is not given.
+
+    Raises:
+        InputError: nothing tells a size.
+    """
+    layers = range(count_blocks(state) if depth is None else depth)
+    embed = embed_dim(state, theirs, original)
+    hidden = [hidden_dim(state, theirs, original, i) for i in layers]
+    attn = [_vote(state, theirs, original, _ATTN, f"blocks.{i}.") for i in layers]
+    found = {n: r for n in hidden for r in ratios if vit.hidden_dim(embed, r) == n}
+    return Arch(
+        FAMILY.name,
+        depth=len(layers),
+        mlp_ratio=tuple(found.get(n, vit.mlp_ratio(embed, n)) for n in hidden),
+        num_heads=tuple(max(1, n // HEAD_DIM) for n in attn),
+        embed_dim=embed,
+    )
+
+
+def embed_dim(state: State, theirs: Callable[[str], str], original: str) -> int:
+    """Return the embed_dim that most tensors have.
+
+    Raises:
+        InputError: no tensor tells it.
+    """
+    blocks = range(count_blocks(state))
+    places = {f"blocks.{i}.{name}": dim for i in blocks for name, dim in _EMBED_OF_BLOCK.items()}
+    return _vote(state, theirs, original, _EMBED | places)
+
+
+def hidden_dim(state: State, theirs: Callable[[str], str], original: str, layer: int) -> int:
+    """Return the MLP width of a layer that most of its tensors have.
+
+    Raises:
+        InputError: no tensor tells it.
+    """
+    return _vote(state, theirs, original, _HIDDEN, f"blocks.{layer}.")
+
+
+def _vote(
+    state: State,
+    theirs: Callable[[str], str],
+    original: str,
+    places: Mapping[str, int],
+    prefix: str = "",
+) -> int:
+    names = {theirs(prefix + name): dim for name, dim in places.items()}
+    told = [
+        state[name].shape[dim]
+        for name, dim in names.items()
+        if name in state and state[name].dim() > dim
+    ]
+    if not told:
+        raise InputError(f"not {original} weights: {', '.join(names)} missing")
+    return Counter(told).most_common(1)[0][0]
+
+
+def shows(state: State, theirs: Callable[[str], str], parts: Iterable[str]) -> bool:
+    """Return whether any of these tensors is there, by our names: inside a block, or outside."""
+    return any(
+        theirs(f"{block}{part}") in state
+        for block in ("", *(f"blocks.{i}." for i in range(count_blocks(state))))
+        for part in parts
+    )
+
+
+def table_rows(state: State, theirs: Callable[[str], str], original: str) -> int | None:
+    """Return the length that most tables of relative positions have, None where none is there."""
+    names = [f"blocks.{i}.attn{table}" for i in range(count_blocks(state)) for table in TABLES]
+    if not any(theirs(name) in state for name in names):
+        return None
+    return _vote(state, theirs, original, dict.fromkeys(names, 0))
+
+
+BIASES = ("attn.q.bias", "attn.k.bias", "attn.v.bias")
+"""Of a block, as `apart` has them."""
+
+
+def count_blocks(names: Iterable[str]) -> int:
+    """Return how many blocks the names of tensors have."""
+    return len({match[1] for name in names if (match := _BLOCK.search(name))})
+
+
+def make(
+    state: State,
+    theirs: Callable[[str], str],
+    original: str,
+    arch: Arch,
+    options: Mapping[str, Any],
+    space: Space | None,
+    *,
+    supernet: bool,
+) -> nn.Module:
+    """Return the net of this architecture with the weights of NNI or MMRazor.
+
+    Raises:
+        InputError: names or shapes that differ from what the net has, or a space for one network.
+    """
+    from vitnas.interop.checkpoint import misfits, refuse
+    from vitnas.supernet import Supernet, build
+
+    if space is not None and not supernet:
+        raise InputError(f"these {original} weights are one network: leave the space out")
+    net = Supernet(space, largest=arch, **options) if supernet else build(arch, **options)
+    own = apart(net.state_dict())
+    missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
+    refuse(original, {"missing": missing, "unexpected": extra, "wrong shape": wrong})
+    net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
+    return net
+
+
+def check_depth(original: str, depth: Any) -> None:
+    """Check that a described depth is a whole number.
+
+    Raises:
+        InputError: it isn't.
+    """
+    if not isinstance(depth, int) or isinstance(depth, bool):
+        raise InputError(f"{original} architecture: depth is {depth!r}, not a whole number")
+
+
+def own_arch(original: str, depth: Any, **genes: Any) -> Arch:
+    """Return a described architecture, checked.
+
+    Raises:
+        InputError: a gene is malformed.
+    """
+    check_depth(original, depth)
+    found = Arch(FAMILY.name, depth=depth, **genes)
+    check_genes(GENES, (), found)
+    return found
+
+
+def layers(arch: Arch, space: Space | None) -> list[tuple[float, int]]:
+    """Return MLP ratio and heads of every layer; with a space also of those beyond the depth.
+
+    Those are at the minimum of the space, as in NNI's published architectures.
+
+    Raises:
+        InputError: the architecture is not in the space.
+    """
+    found = [(float(r), int(h)) for r, h in zip(arch.mlp_ratio, arch.num_heads, strict=True)]
+    if space is not None:
+        space.validate(arch)
+        for i in range(arch.depth, space.largest.depth):
+            ratio, heads = (min(space[gene].at((i,))) for gene in ("mlp_ratio", "num_heads"))
+            found.append((float(ratio), int(heads)))
+    return found
+
+
+def cut(value: Any, depth: Any) -> Any:
+    """Return the values of a list that stand for layers; the rest has no effect in any original."""
+    counts = isinstance(value, list | tuple) and isinstance(depth, int)
+    return list(value[:depth]) if counts else value
+
+
+def read_mapping(foreign: Any, original: str) -> Mapping[str, Any]:
+    """Return a description that is a mapping, or text of YAML or JSON that holds one.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(foreign, str):
+        import yaml
+
+        try:
+            foreign = yaml.safe_load(foreign)
+        except (yaml.YAMLError, RecursionError) as error:
+            why = " ".join(str(error).split())
+            raise InputError(f"{original} architecture: not valid YAML: {why}") from error
+    if not isinstance(foreign, Mapping):
+        raise InputError(f"{original} architecture: it must be a mapping, got {foreign!r}")
+    return {str(name): value for name, value in foreign.items()}
+
+
+def check_family(arch: Arch, original: str) -> None:
+    """Check that an original has architectures like this one.
+
+    Raises:
+        InputError: it is no AutoFormer, or has a gene that the original lacks.
+    """
+    if arch.family != FAMILY.name:
+        raise InputError(f"the {original} has no {arch.family} architectures")
+    extra = [name for name in arch if name not in GENES]
+    if extra:
+        raise InputError(f"the {original} has no gene {', '.join(extra)} in its subnets")

@@ -1,0 +1,303 @@
+"""NNI's AutoFormer (microsoft/nni 2.9 to 3.0): weights and architectures, in and out.
+
+A fixed subnet's weights are a static model; those of a model space or a one-shot supernet, whose
+blocks stand one level deeper, are a supernet. q, k and v are projections of their own and a subnet
+takes the first heads of each, so the biases are nested as in this package.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+from vitnas.interop import autoformer as common
+from vitnas.interop import holding
+from vitnas.space import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_ORIGINAL = "NNI AutoFormer"
+WRAPPER = None
+"""A checkpoint is the state itself."""
+
+_VERSION_2 = {
+    "in_chans": "in_channels",
+    "num_classes": "num_labels",
+    "global_pool": "global_pooling",
+    "abs_pos": "absolute_position",
+}
+"""Arguments of NNI 2.9 and 2.10, and what they are called in 3.0."""
+
+_SEARCH = {
+    "search_embed_dim": "embed_dim",
+    "search_mlp_ratio": "mlp_ratio",
+    "search_num_heads": "num_heads",
+    "search_depth": "depth",
+}
+_KNOWN = {
+    *("img_size", "patch_size", "in_channels", "num_labels", "qkv_bias", "pre_norm", "rpe"),
+    *("global_pooling", "absolute_position", "qk_scale"),
+    *("drop_rate", "attn_drop_rate", "drop_path_rate", *_SEARCH),
+}
+_NAMES = {
+    "patch_embed.proj.": "patch_embed.",
+    ".norm1.": ".attn_layer_norm.",
+    ".norm2.": ".ffn_layer_norm.",
+    ".mlp.": ".",
+    **common.TABLES,
+}
+_TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
+_MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
+_GENE = re.compile(r"(mlp_ratio|num_head)_(\d+)$")
+
+
+def load(
+    state_dict: Mapping[str, Tensor], config: Mapping[str, Any], space: Space | None = None
+) -> nn.Module:
+    """Make a supernet, or of a fixed subnet's weights a static model; the logits are NNI's.
+
+    Args:
+        state_dict: the state, with the keys of a fixed subnet, a model space or a supernet.
+        config: the constructor's arguments in the names of 3.0 or of 2.x. What it lacks is read
+            off the weights; what they can't show is as in every preset (`global_pooling` on, no
+            `qk_scale`), or where 2.x names are used, as the default of 2.x (`global_pool` off).
+            The widths must be among its `search_...` lists where it has them.
+        space: the architectures of a supernet to serve; by default all that fit inside.
+
+    Raises:
+        InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
+    """
+    given = _read_config(config)
+    given = {**infer_config(state_dict), **given}
+    if "img_size" not in given:
+        raise InputError("the weights don't show the size of images; give a config with img_size")
+    supernet, ratios = _is_supernet(state_dict), given.get("search_mlp_ratio", ())
+    theirs, depths = _names(supernet), given.get("search_depth")
+    depth = max(depths) if supernet and depths else None
+    arch = common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth)
+    _check_searched(arch, given)
+    return common.make(
+        state_dict, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet
+    )
+
+
+def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the constructor's arguments that weights imply, in the names of 3.0.
+
+    What they can't show is taken as in every preset: `global_pooling` on and no `qk_scale`. Images
+    are square, as NNI's are; their size is read from the positions, else from the tables of
+    relative positions, which reach as far as an image has patches.
+
+    Raises:
+        InputError: these are not NNI's weights.
+    """
+    theirs = _names(_is_supernet(state_dict))
+
+    def size(name: str, dim: int, dims: int) -> int | None:
+        return common.size(state_dict, theirs(name), dim, dims, _ORIGINAL)
+
+    patch, channels = size("patch_embed.proj.weight", 3, 4), size("patch_embed.proj.weight", 1, 4)
+    if patch is None:
+        missing = theirs("patch_embed.proj.weight")
+        raise InputError(f"not {_ORIGINAL} weights: {missing} missing")
+    positions, table = size("pos_embed", 1, 3), common.table_rows(state_dict, theirs, _ORIGINAL)
+
+    def shows(*parts: str) -> bool:
+        return common.shows(state_dict, theirs, parts)
+
+    found = {
+        "patch_size": patch,
+        "in_channels": channels,
+        "num_labels": size("head.weight", 0, 2) or 0,
+        "qkv_bias": shows(*common.BIASES),
+        "pre_norm": shows("norm.weight", "norm.bias"),
+        "absolute_position": positions is not None,
+        "rpe": table is not None,
+        "global_pooling": True,
+        "qk_scale": None,
+    }
+    if positions:
+        found["img_size"] = math.isqrt(positions - 1) * patch
+    elif table:
+        found["img_size"] = (table // 2 - 1) * patch
+    return found
+
+
+def dump(net: nn.Module, *, space: Space | None = None, lossy: bool = False) -> dict[str, Tensor]:
+    """Return the weights in NNI's format, copied: a supernet's keys, or a fixed subnet's.
+
+    Args:
+        net: an AutoFormer supernet or static model.
+        space: of a supernet, what is searched in NNI, whose largest widths the format has; by
+            default the supernet's own space, else all that it stores.
+        lossy: go on where subnets change: those of official supernets with fewer heads.
+
+    Raises:
+        InputError: NNI has no such net, or something would be lost.
+    """
+    from vitnas.supernet import Supernet
+
+    options = _options(arguments(net))
+    state = holding.apart_state(net, _ORIGINAL, options, space, lossy)
+    theirs = _names(isinstance(net, Supernet))
+    return {theirs(name): tensor.detach().clone() for name, tensor in state.items()}
+
+
+def lost(net: nn.Module, space: Space | None = None) -> list[str]:
+    """Return what NNI's format can't keep of a net that it can hold."""
+    return holding.lost(net, space, legacy=False)
+
+
+def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
+    """Return NNI's constructor arguments of a net, with the lists of what is searched, if it is.
+
+    Raises:
+        InputError: it is no AutoFormer of this package, or its layers differ in their choices.
+    """
+    _, config = holding.describe(net, _ORIGINAL)
+    lists = holding.choices(net, space, _ORIGINAL)
+    return {
+        **{name: lists[gene] for name, gene in _SEARCH.items() if gene in lists},
+        "img_size": config.img_size[0],
+        "patch_size": config.patch_size,
+        "in_channels": config.in_chans,
+        "num_labels": config.num_classes,
+        "qkv_bias": config.qkv_bias,
+        "pre_norm": not config.post_norm,
+        "global_pooling": config.pool == "avg",
+        "absolute_position": config.abs_pos,
+        "qk_scale": config.qk_scale,
+        "rpe": config.relative_position,
+    }
+
+
+def arch(foreign: Mapping[str, Any] | str) -> Arch:
+    """Read NNI's description of an architecture: the flat sample, or its JSON text.
+
+    Genes of layers beyond the depth are left out, as they have no effect. The `mutation_summary` of
+    a 2.x trial is opened.
+
+    Raises:
+        InputError: a field is missing, unknown or malformed.
+    """
+    record = common.read_mapping(foreign, _ORIGINAL)
+    if "mutation_summary" in record:
+        record = common.read_mapping(record["mutation_summary"], _ORIGINAL)
+    for name in record:
+        if name not in ("depth", "embed_dim") and not _GENE.fullmatch(name):
+            raise unknown(
+                f"{_ORIGINAL} gene", name, ("depth", "embed_dim", "mlp_ratio_0", "num_head_0")
+            )
+    depth = record.get("depth")
+    layers = range(depth) if isinstance(depth, int) else ()
+    needed = ["depth", "embed_dim"]
+    needed += [f"{gene}_{i}" for i in layers for gene in ("mlp_ratio", "num_head")]
+    missing = [name for name in needed if name not in record]
+    if missing:
+        raise InputError(f"{_ORIGINAL} architecture: {', '.join(missing)} missing")
+    return common.own_arch(
+        _ORIGINAL,
+        depth,
+        mlp_ratio=[record[f"mlp_ratio_{i}"] for i in layers],
+        num_heads=[record[f"num_head_{i}"] for i in layers],
+        embed_dim=record["embed_dim"],
+    )
+
+
+def foreign(arch: Arch, space: Space | None = None) -> dict[str, Any]:
+    """Return NNI's flat description; with a space also of its inactive layers, at the minimum.
+
+    Raises:
+        InputError: the architecture is no AutoFormer, has a gene that NNI lacks, or is not in the
+            space.
+    """
+    common.check_family(arch, _ORIGINAL)
+    record: dict[str, Any] = {"embed_dim": arch.embed_dim, "depth": arch.depth}
+    for i, (ratio, heads) in enumerate(common.layers(arch, space)):
+        record |= {f"mlp_ratio_{i}": ratio, f"num_head_{i}": heads}
+    return record
+
+
+description = foreign
+
+
+def recognises(names: Collection[str]) -> bool:
+    """Return whether tensors are named as NNI names them."""
+    return any(_MARKS.search(name) for name in names)
+
+
+def describes(foreign: Any) -> bool:
+    """Return whether this looks like NNI's description of an architecture."""
+    if not isinstance(foreign, Mapping):
+        return False
+    return "mutation_summary" in foreign or any(_GENE.fullmatch(str(name)) for name in foreign)
+
+
+def _is_supernet(state: Collection[str]) -> bool:
+    return any(name.startswith("blocks.blocks.") for name in state)
+
+
+def _names(supernet: bool) -> Callable[[str], str]:
+    """Return the function from our names, q, k and v apart, to NNI's."""
+
+    def theirs(name: str) -> str:
+        if name in _TOKENS:
+            return _TOKENS[name]
+        found = common.rename(name, _NAMES)
+        return f"blocks.{found}" if supernet and found.startswith("blocks.") else found
+
+    return theirs
+
+
+def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise InputError(f"{_ORIGINAL} config: it must be a mapping, got {config!r}")
+    given: dict[str, Any] = {}
+    for name, value in config.items():
+        new = _VERSION_2.get(name, name)
+        if new not in _KNOWN:
+            raise unknown(f"{_ORIGINAL} argument", name, {*_KNOWN, *_VERSION_2})
+        if new in given:
+            raise InputError(f"{_ORIGINAL} config: {new} stands twice, in both versions' names")
+        if name in _SEARCH and not (isinstance(value, list | tuple) and value):
+            raise InputError(f"{_ORIGINAL} config: {name} is {value!r}; it must be a list")
+        given[new] = value
+    if any(name in _VERSION_2 for name in config):
+        given.setdefault("global_pooling", False)
+    return given
+
+
+def _check_searched(arch: Arch, given: Mapping[str, Any]) -> None:
+    faults = []
+    for name in (name for name in _SEARCH if name in given):
+        value: Any = arch[_SEARCH[name]]
+        values = value if isinstance(value, tuple) else (value,)
+        wrong = sorted({one for one in values if one not in given[name]})
+        if wrong:
+            told = ", ".join(map(str, wrong))
+            faults.append(f"{_SEARCH[name]} is {told}, {name} is {given[name]}")
+    if faults:
+        raise InputError(f"not the {_ORIGINAL} of this config; {'; '.join(faults)}")
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "img_size": given["img_size"],
+        "patch_size": given["patch_size"],
+        "in_chans": given["in_channels"],
+        "num_classes": max(0, given["num_labels"]),
+        "qkv_bias": given["qkv_bias"],
+        "post_norm": not given["pre_norm"],
+        "final_norm": given["pre_norm"],
+        "pool": "avg" if given["global_pooling"] else "token",
+        "abs_pos": given["absolute_position"],
+        "qk_scale": given["qk_scale"] or None,
+        "relative_position": given["rpe"],
+        "max_relative_position": max(1, given["img_size"] // given["patch_size"]),
+        "head_dim": common.HEAD_DIM,
+    }

@@ -1,0 +1,95 @@
+"""The systems whose weights and architectures are read and written, by name.
+
+Each is a module with the same names. `load`, `dump`, `arch` and `foreign` are for everybody; the
+command line also asks for
+
+- `recognises(names)` and `describes(foreign)`: whether tensors or a description look like its own
+- `infer_config(state_dict)`: the constructor's arguments that weights imply
+- `arguments(net, space)`: those of a net that `dump(net, space=..., lossy=...)` writes
+- `lost(net, space)`: what `dump` can't keep; `WRAPPER`: the key that checkpoints have it under
+- `description(arch, space)`: an architecture as the system's users keep it, a mapping or text
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from importlib import import_module
+from typing import Any
+
+from vitnas.arch import Arch
+from vitnas.errors import InputError, unknown
+from vitnas.space import Space
+
+SOURCES = {
+    "cream": "vitnas.interop.cream",
+    "mmrazor": "vitnas.interop.mmrazor",
+    "nni": "vitnas.interop.nni",
+    "s3": "vitnas.interop.s3",
+}
+"""Name → module: official AutoFormer, MMRazor's and NNI's AutoFormer, official S3."""
+
+
+def original(name: str, what: str = "checkpoint source") -> Any:
+    """Return the module of a system.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in SOURCES:
+        raise unknown(what, name, SOURCES)
+    return import_module(SOURCES[name])
+
+
+def recognise(names: Collection[str]) -> str:
+    """Return whose weights these are, by the names of the tensors.
+
+    Raises:
+        InputError: they are nobody's, or several systems' at once.
+    """
+    found = [name for name in SOURCES if original(name).recognises(names)]
+    if len(found) == 1:
+        return found[0]
+    some = f"{', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''}"
+    if found:
+        raise InputError(f"these could be weights of {_either(found)} ({some}); name the source")
+    raise InputError(f"these are weights of no known system ({', '.join(SOURCES)}): {some}")
+
+
+def read_arch(record: Any) -> Arch:
+    """Return the architecture of a record of this package, or of a description of any system.
+
+    Raises:
+        InputError: it is neither, could be several systems', or has malformed fields.
+    """
+    if isinstance(record, dict) and "family" in record:
+        return Arch.from_dict(record)
+    found = [name for name in SOURCES if original(name).describes(record)]
+    if len(found) > 1:
+        raise InputError(f"this could be an architecture of {_either(found)}; write it as JSON")
+    if not found:
+        return Arch.from_dict(record)  # which says what is missing
+    arch: Arch = original(found[0]).arch(record)
+    return arch
+
+
+def describe_arch(arch: Arch, to: str, space: Space | None = None) -> tuple[str, str]:
+    """Return an architecture as a system writes it: the suffix of a file, and its text.
+
+    With a space also genes of layers that the architecture lacks, where the system has such.
+
+    Raises:
+        InputError: there is no such system, or it has no such architecture.
+    """
+    record = original(to, "architecture format").description(arch, space)
+    if isinstance(record, str):
+        return "txt", f"{record}\n"
+    if to == "nni":
+        return "json", json.dumps(record) + "\n"
+    import yaml
+
+    return "yaml", yaml.safe_dump(record, sort_keys=False, default_flow_style=None)
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(names)
