@@ -58,7 +58,7 @@ def test_the_header_says_what_was_done_on_which_images(run: Path) -> None:
 
 def test_all_parts_are_shown(run: Path) -> None:
     text = body(report_run(run))
-    assert text.count('type="application/json"') == 2 + 1 + 1 + 2 + 1
+    assert text.count('type="application/json"') == 2 + 1 + 1 + 1 + 2 + 1
     for title in ("Comparison", "Search", "Architectures", "Training of the supernet"):
         assert f" {title} " in text
     largest = demo.score(demo.SPACE.largest)

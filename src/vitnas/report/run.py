@@ -179,12 +179,28 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
     yield Figure(
         figures.best_so_far(records, score=SCORE), f"Line: the best so far. Dots: all {drawn}."
     )
+    yield Figure(figures.hypervolume_so_far(records, costs=_objectives(studies)), _volume(studies))
     if any(record.state == "complete" and finite(record.score) for record in pooled):
         yield Figure(
             figures.choices_of_elites(pooled),
             f"Which values the best tenth of all {drawn} took, gene by gene; num_heads 2 is that "
             "of layer 2.",
         )
+
+
+def _objectives(studies: Sequence[Study]) -> tuple[str, ...]:
+    """Return the costs of the front: those that most objectives of a search are, else the MACs."""
+    minimized = [tuple(study.settings.options.get("minimize", ())) for study in studies]
+    return max(minimized, key=len, default=()) or ("macs",)
+
+
+def _volume(studies: Sequence[Study]) -> str:
+    costs = " and ".join(_objectives(studies))
+    return (
+        f"Hypervolume of top-1 against {costs}: the share that the front dominates of the box "
+        "between the worst of each among all trials drawn here, the reference point, and the best "
+        "of each. Markers: ends of generations."
+    )
 
 
 def _evolution(rounds: Sequence[Round]) -> Iterator[Section]:

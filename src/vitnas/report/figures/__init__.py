@@ -9,6 +9,7 @@ from vitnas.report.figures.curves import best_so_far, training_curves
 from vitnas.report.figures.drawing import architecture, compare_architectures
 from vitnas.report.figures.scatter import pareto
 from vitnas.report.figures.spaces import spaces_of_rounds
+from vitnas.report.figures.volumes import hypervolume_so_far
 
 __all__ = [
     "architecture",
@@ -16,6 +17,7 @@ __all__ = [
     "choices_of_elites",
     "compare_architectures",
     "elites",
+    "hypervolume_so_far",
     "pareto",
     "spaces_of_rounds",
     "training_curves",

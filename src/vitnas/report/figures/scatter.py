@@ -104,8 +104,9 @@ def _add_front(figure: Figure, points: Sequence[tuple[float, float]]) -> None:
         x=[x for x, _ in best],
         y=[y for _, y in best],
         name="Pareto front",
-        mode="lines",
+        mode="lines+markers",
         line={"color": TEXT, "width": 1.5, "shape": "hv"},
+        marker={"symbol": "circle-open", "size": 12, "line": {"width": 1.5}},
         hoverinfo="skip",
     )
 
