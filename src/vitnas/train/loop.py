@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from vitnas.compiling import count_graphs, graph_room
 from vitnas.errors import InputError
 from vitnas.train import checkpoint, prepare
-from vitnas.train.compiling import count_graphs, graph_room
 from vitnas.train.devices import make_fabric
 from vitnas.train.interrupt import Interrupt
 from vitnas.train.metrics import MetricsLog

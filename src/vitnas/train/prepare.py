@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vitnas.arch import Arch
+from vitnas.compiling import compile_blocks
 from vitnas.data.loader import TrainLoader, train_loader
 from vitnas.data.transforms import Input, default_input, make_mixup
 from vitnas.errors import InputError
 from vitnas.space import Space
-from vitnas.train.compiling import compile_blocks
 from vitnas.train.losses import make_objective
 from vitnas.train.optim import make_optimizer
 from vitnas.train.samplers import Sampler, make_sampler

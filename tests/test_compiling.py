@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import vitnas
 from train.runs import SPACE, digits, small_recipe
+from vitnas.compiling import compile_blocks, count_graphs, graph_room
 from vitnas.errors import InputError
 from vitnas.supernet import Supernet
-from vitnas.train.compiling import compile_blocks, count_graphs, graph_room
 from vitnas.train.loop import train
 
 CPU = torch.device("cpu")
@@ -84,10 +84,10 @@ def test_ordinary_models_have_a_graph_for_each_block_and_mode() -> None:
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="Linear has no blocks to compile; set compile=false"):
+    with pytest.raises(InputError, match="Linear has no blocks to compile; do without"):
         compile_blocks(nn.Linear(1, 1), CPU)
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nowhere/g++",))
-    with pytest.raises(InputError, match=r"compile=true needs a C\+\+ compiler such as g\+\+"):
+    with pytest.raises(InputError, match=r"torch.compile needs a C\+\+ compiler such as g\+\+"):
         compile_blocks(supernet(), CPU)
     with pytest.raises(InputError, match="compile is True, it must be false where grad_check"):
         small_recipe(compile=True, grad_checkpointing=True)

@@ -24,7 +24,7 @@ def compile_blocks(model: nn.Module, device: torch.device, backend: str = "induc
     """
     blocks = _blocks(model)
     if not blocks:
-        raise InputError(f"{type(model).__name__} has no blocks to compile; set compile=false")
+        raise InputError(f"{type(model).__name__} has no blocks to compile; do without")
     if device.type == "cpu" and backend == "inductor":
         _check_compiler()
     for block in blocks:
@@ -69,6 +69,6 @@ def _check_compiler() -> None:
         get_cpp_compiler()
     except (InvalidCxxCompiler, OSError) as error:
         raise InputError(
-            "compile=true needs a C++ compiler such as g++ on a CPU, and there is none; install "
-            "one, or set compile=false"
+            "torch.compile needs a C++ compiler such as g++ on a CPU, and there is none; install "
+            "one, or do without (compile=false in a recipe)"
         ) from error
