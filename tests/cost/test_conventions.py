@@ -13,8 +13,9 @@ from interop import recorded_s3
 from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.interop import cream, s3
+from vitnas.interop import cream, nni, s3
 
+NNI = json.loads((Path(__file__).parents[1] / "goldens/nni_counts.json").read_text())
 COUNTS = json.loads((Path(__file__).parents[1] / "goldens/autoformer_counts.json").read_text())
 ARCH = Arch("autoformer", depth=1, mlp_ratio=(4,), num_heads=(3,), embed_dim=192)
 
@@ -28,6 +29,42 @@ def test_every_official_count(entry: dict[str, Any]) -> None:
     assert plain == entry["macs_without_relative_position"]
     official = cost.convention("cream", arch)
     assert official == pytest.approx(entry["complexity_official"], rel=1e-9)
+
+
+@pytest.mark.parametrize("size", NNI["spaces"])
+def test_every_count_of_nni(size: str) -> None:
+    rows = NNI["spaces"][size]["rows"]
+    assert len(rows) == 7
+    for row in rows.values():
+        arch = vitnas.arch(row["model"]) if "model" in row else nni.arch(row["arch"])
+        assert cost.params(arch) == row["exact_params"]
+        for switches, name in (("default", "nni"), ("bare", "nni-bare")):
+            counted = row[f"profiler_{switches}"]
+            assert cost.convention(name, arch) == counted["flops"]
+            assert cost.convention("nni-params", arch) == counted["params"]
+
+
+MMRAZOR = [  # millions of params and of FLOPs, as MMRazor's estimator gives them
+    ("mmrazor-autoformer-base", 54.319, 10570.05),
+    ("autoformer-base", 53.470, 10403),
+    ("autoformer-small", 22.716, 4389),
+    ("autoformer-tiny", 5.730, 1086),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "flops"), MMRAZOR)
+def test_counts_of_mmrazor(name: str, params: float, flops: float) -> None:
+    arch = vitnas.arch(name)
+    assert round(cost.convention("mmrazor-params", arch) / 1e6, 3) == params
+    exact = 1 if name.startswith("autoformer") else 0.01
+    assert cost.convention("mmrazor", arch) / 1e6 == pytest.approx(flops, abs=exact / 2)
+
+
+def test_params_of_mmrazor_without_biases_and_final_norm() -> None:
+    """What it leaves out of the exact count is class token, positions and tables."""
+    options = {"qkv_bias": False, "final_norm": False, "num_classes": 5, "img_size": 32}
+    counted = cost.convention("mmrazor-params", ARCH, **options)
+    assert cost.params(ARCH, **options) - counted == (5 + 1) * 192 + 4 * 30 * 64
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import vitnas
 from vitnas import cost
 from vitnas.errors import InputError
-from vitnas.interop import cream
+from vitnas.interop import cream, mmrazor
 from vitnas.zoo import entries
 
 PUBLISHED = {  # depth, width, heads and ten times the MLP ratio per layer, params, top-1
@@ -49,6 +49,19 @@ def test_published_base() -> None:
     assert arch.num_heads == (9, 9, 9, 9, 9, 10, 9, 9, 10, 9, 10, 9, 9, 10)
     ratios = (3.5, 3.5, 4, 3.5, 4, 3.5, 3.5, 3, 4, 4, 3, 4, 3, 3.5)
     assert arch.mlp_ratio == ratios
+
+
+def test_published_mmrazor() -> None:
+    """The YAML of MMRazor's repository, which has two layers more than the depth."""
+    heads = (10, 10, 10, 8, 10, 9, 8, 8, 9, 8, 10, 10, 9, 10, 8, 10)
+    ratios = (3.5, 3.5, 3.5, 4, 3, 3, 3.5, 3.5, 4, 4, 4, 4, 4, 4, 3.5, 3)
+    record: dict[str, object] = {"mutable_depth": 14, "mutable_embed_dims": {"chosen": 576}}
+    for i, (head, ratio) in enumerate(zip(heads, ratios, strict=True)):
+        record[f"blocks.{i}.attn.mutable_attrs.num_heads"] = {"chosen": head}
+        record[f"blocks.{i}.mutable_mlp_ratios"] = {"chosen": ratio}
+    entry = entries()["mmrazor-autoformer-base"]
+    assert entry.arch == mmrazor.arch(record)
+    assert (entry.top1, entry.top5) == (82.47, 95.99)
 
 
 @pytest.mark.parametrize(

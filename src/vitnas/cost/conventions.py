@@ -5,7 +5,7 @@ Each differs from the true count for reasons that its docstring gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vitnas.arch import Arch
@@ -50,13 +50,79 @@ def cream_complexity(arch: Arch, config: Any) -> float:
     total = patch * patches * embed + embed + (patches + 1) * embed / 2
     total += (patches + 1) * config.num_classes * embed
     relative = 28.5 * tokens**2
-    for heads, ratio in zip(arch.num_heads, arch.mlp_ratio, strict=True):
-        attn, hidden = config.fixed_attn_dim or heads * config.head_dim, hidden_dim(embed, ratio)
+    for attn, hidden in _layers(arch, config):
         total += 2 * tokens * embed + 3 * tokens * embed * attn + 2 * tokens**2 * attn
         total += tokens * attn * embed + 2 * tokens * embed * hidden
         if config.relative_position:
             total += relative + tokens * attn / 2
     return float(total)
+
+
+def nni_flops(arch: Arch, config: Any, biases: bool = True) -> float:
+    """NNI's `FlopsProfiler`, whose FLOPs are multiply-adds, with all its switches on or all off.
+
+    On or off, it counts products with relative positions (without such tables too) and leaves out
+    norms, tokens and the biases of attention. On, it adds the other biases. Source: NNI 3.0,
+    `autoformer.py` and `profiler/pytorch/flops.py`.
+    """
+    patches, tokens, embed = config.grid[0] * config.grid[1], config.tokens, arch.embed_dim
+    patch = config.in_chans * config.patch_size**2
+    total = patches * embed * (patch + biases) + config.num_classes * (embed + biases)
+    for attn, hidden in _layers(arch, config):
+        total += 4 * tokens * attn * embed + 4 * tokens**2 * attn
+        total += tokens * (2 * embed * hidden + biases * (embed + hidden))
+    return float(total)
+
+
+def nni_bare_flops(arch: Arch, config: Any) -> float:
+    """NNI's `FlopsProfiler` with biases, norms and activations switched off; see `nni_flops`."""
+    return nni_flops(arch, config, biases=False)
+
+
+def nni_params(arch: Arch, config: Any) -> float:
+    """NNI's `NumParamsProfiler`.
+
+    It counts no tokens, positions, tables and norms, and takes the biases of q, k, v and of the
+    projection after them to be as wide as the other side of these layers.
+    """
+    embed = arch.embed_dim
+    total = embed * (config.in_chans * config.patch_size**2 + 1) + config.num_classes * (embed + 1)
+    for attn, hidden in _layers(arch, config):
+        total += 3 * embed * (attn + config.qkv_bias) + attn * (embed + 1)
+        total += 2 * embed * hidden + hidden + embed
+    return float(total)
+
+
+def mmrazor_flops(arch: Arch, config: Any) -> float:
+    """MMRazor's `ResourceEstimator`, whose FLOPs are multiply-adds (it shows them in millions).
+
+    It counts no products of attention and no relative positions, of the biases only that of the
+    patches, and one for each element of a norm. Source: MMRazor 1.0, `op_counters`.
+    """
+    patches, tokens, embed = config.grid[0] * config.grid[1], config.tokens, arch.embed_dim
+    total = patches * embed * (config.in_chans * config.patch_size**2 + 1)
+    total += config.num_classes * embed + config.final_norm * tokens * embed
+    for attn, hidden in _layers(arch, config):
+        total += tokens * (4 * attn * embed + 2 * embed * hidden + 2 * embed)
+    return float(total)
+
+
+def mmrazor_params(arch: Arch, config: Any) -> float:
+    """MMRazor's `ResourceEstimator`: no class token, positions and tables of relative positions."""
+    embed = arch.embed_dim
+    total = embed * (config.in_chans * config.patch_size**2 + 1) + config.num_classes * (embed + 1)
+    total += config.final_norm * 2 * embed
+    for attn, hidden in _layers(arch, config):
+        total += 3 * attn * (embed + config.qkv_bias) + embed * (attn + 1)
+        total += 2 * embed * hidden + hidden + embed + 4 * embed
+    return float(total)
+
+
+def _layers(arch: Arch, config: Any) -> Iterator[tuple[int, int]]:
+    """Yield q-k-v width and MLP width of every layer."""
+    for heads, ratio in zip(arch.num_heads, arch.mlp_ratio, strict=True):
+        attn = config.fixed_attn_dim or heads * config.head_dim
+        yield attn, hidden_dim(arch.embed_dim, ratio)
 
 
 def s3_flops(arch: Arch, config: Any) -> float:
@@ -83,6 +149,11 @@ def s3_flops(arch: Arch, config: Any) -> float:
 
 CONVENTIONS: dict[str, tuple[str, Callable[[Arch, Any], float]]] = {
     "cream": ("autoformer", cream_complexity),
+    "mmrazor": ("autoformer", mmrazor_flops),
+    "mmrazor-params": ("autoformer", mmrazor_params),
+    "nni": ("autoformer", nni_flops),
+    "nni-bare": ("autoformer", nni_bare_flops),
+    "nni-params": ("autoformer", nni_params),
     "s3": ("s3", s3_flops),
 }
 """Name → the family that an original has, and its counter."""

@@ -13,9 +13,9 @@ from vitnas.genes import lists
 from vitnas.models import FAMILIES, Kind, family, make_config
 from vitnas.models.base import check_genes
 from vitnas.space import Choice, Space
-from vitnas.spaces import autoformer, s3
+from vitnas.spaces import autoformer, mmrazor, nni, s3
 
-SPACES = {**autoformer.SPACES, **s3.SPACES}
+SPACES = {**autoformer.SPACES, **nni.SPACES, **mmrazor.SPACES, **s3.SPACES}
 
 
 def spaces() -> tuple[str, ...]:
