@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vitnas.arch import Arch, Scalar
+from vitnas.genes import value_at
 from vitnas.search.guided import places
 from vitnas.space import Position, Space
 
@@ -18,7 +19,7 @@ def encode(space: Space, arch: Arch) -> dict[str, Scalar]:
     that the architecture lacks have no genes.
     """
     return {
-        name_of(choice.name, at): _value(arch, choice.name, at)
+        name_of(choice.name, at): value_at(arch[choice.name], at)
         for choice, at in places(space, arch)
         if len(choice.at(at)) > 1
     }
@@ -37,12 +38,3 @@ def choices(space: Space) -> Mapping[str, tuple[Scalar, ...]]:
 def name_of(choice_name: str, at: Position) -> str:
     """Return the name of a gene at a position."""
     return choice_name + "".join(f"[{index}]" for index in at)
-
-
-def _value(arch: Arch, name: str, at: Position) -> Scalar:
-    value = arch[name]
-    for index in at:
-        assert isinstance(value, tuple)
-        value = value[index]
-    assert not isinstance(value, tuple)
-    return value

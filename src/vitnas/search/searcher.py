@@ -111,6 +111,9 @@ STRATEGIES: Mapping[str, Strategy] = {
     "evolution": Strategy(
         "vitnas.search.evolution", "AutoFormer's mutation and crossover of the best", True
     ),
+    "mmrazor": Strategy(
+        "vitnas.search.mmrazor_evolution", "MMRazor's generations bred from the top k", True
+    ),
     "regularized": Strategy(
         "vitnas.search.regularized", "aging evolution, as NNI's: the oldest die", True
     ),
