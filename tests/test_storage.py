@@ -217,5 +217,5 @@ def test_storages_are_kept_by_identity(net: Supernet) -> None:
     assert copy.deepcopy(first)._storage is first._storage
     kind = Kind("block", (("embed", 4), ("hidden", 6), ("heads", 1), ("head_dim", 4), ("attn", 4)))
     config: Any = net.config
-    made = [make_storage("patches", config, kind, (kind,), rules("prefix")) for _ in range(2)]
+    made = [make_storage("patches", config, (kind,), rules("prefix")) for _ in range(2)]
     assert made[0] is made[1]

@@ -89,6 +89,12 @@ class Space:
         return self.build(lambda choice, at: max(choice.at(at)))
 
     @property
+    def stored(self) -> Arch:
+        """The largest architecture, with all values of increasing genes: a supernet stores it."""
+        values = [len(choice.values) for choice in self.choices if choice.increasing]
+        return self.with_values(depth=(min(values),)).largest if values else self.largest
+
+    @property
     def smallest(self) -> Arch:
         """The architecture with the smallest value of every gene."""
         return self.build(lambda choice, at: min(choice.at(at)))

@@ -85,7 +85,10 @@ class Storage:
         Raises:
             InputError: they aren't; the message names the first axis that does not fit.
         """
-        _check(self, kind, path)
+        if (fault := _misfit(self, kind)) is not None:
+            axis, n, room = fault
+            where = path or "the root"
+            raise InputError(f"{axis} of {where} is {n}, the supernet has {room}")
 
     def sides(self, kind: Kind) -> tuple[Side | None, ...]:
         """Return the sides of a kind: left and right if they differ, left if not, else None."""
@@ -97,13 +100,14 @@ class Storage:
 
 
 @lru_cache(maxsize=1024)
-def make_storage(
-    name: str, config: Config, largest: Kind, kinds: tuple[Kind, ...], sharing: Rules
-) -> Storage:
-    """Return what a unit of a family stores for these kinds; equal arguments give one object."""
+def make_storage(name: str, config: Config, kinds: tuple[Kind, ...], sharing: Rules) -> Storage:
+    """Return what a unit of a family stores for these kinds, of which the first is the largest.
+
+    Equal arguments give one object.
+    """
+    largest = kinds[0]
     layouts = family(name).layouts(config, largest.role, sharing.legacy)
-    every = dict.fromkeys((largest, *kinds))
-    elastic = slicing.elastic_axes(kind.size for kind in every)
+    elastic = slicing.elastic_axes(kind.size for kind in kinds)
     private: dict[str, tuple[str, ...]] = {}
     banks: dict[tuple[str, Pairs], Bank] = {}
     for parameter, text in layouts.items():
@@ -112,7 +116,7 @@ def make_storage(
         if own:
             private[parameter] = own
             groups: dict[Pairs, list[Kind]] = {}
-            for kind in every:
+            for kind in kinds:
                 groups.setdefault(_key(own, kind), []).append(kind)
             groups.pop(_key(own, largest))
             for key, same in groups.items():
@@ -141,7 +145,8 @@ def _bank(
 
 
 @lru_cache(maxsize=65536)
-def _check(storage: Storage, kind: Kind, path: str) -> None:
+def _misfit(storage: Storage, kind: Kind) -> tuple[str, int, int] | None:
+    """Return the first axis that a kind has more of than is stored, with both sizes."""
     room: dict[str, int] = {}
     for parameter, text in storage.layouts.items():
         bank = storage.bank(parameter, kind)
@@ -151,8 +156,8 @@ def _check(storage: Storage, kind: Kind, path: str) -> None:
             room[axis] = min(have, room.get(axis, have))
     for axis, n in kind.sizes:
         if n > room.get(axis, n):
-            where = path or "the root"
-            raise InputError(f"{axis} of {where} is {n}, the supernet has {room[axis]}")
+            return axis, n, room[axis]
+    return None
 
 
 @lru_cache(maxsize=65536)

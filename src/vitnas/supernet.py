@@ -6,7 +6,7 @@ inside its own forward; see `vitnas.elastic`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -55,11 +55,12 @@ class Supernet(Elastic):
         **options: Any,
     ) -> None:
         held = stored_space or space
-        top = largest or (held.largest if held else None)
+        top = largest or (held.stored if held else None)
         if top is None:
             raise InputError("a supernet needs a space, or its largest architecture")
         model = family(top.family)
-        options |= {"num_classes": num_classes, "img_size": img_size}
+        sizes = {"num_classes": num_classes, "img_size": img_size}
+        options = {**dict(model.supernet), **options, **sizes}
         config = make_config(model, top, options)
         if config.drop_path_depth is None:
             config = make_config(model, top, {**options, "drop_path_depth": _layers(top)})
@@ -73,12 +74,11 @@ class Supernet(Elastic):
             )
         kinds = _kinds(held, model, config, units)
         storages = {
-            unit.path: make_storage(model.name, config, unit.kind, kinds[unit.path], law)
-            for unit in units
+            unit.path: make_storage(model.name, config, kinds[unit.path], law) for unit in units
         }
-        for served in dict.fromkeys((held, space)):
-            for arch in served.tied() if served is not None else ():
-                check_fits(model.units(config, arch), storages)
+        _check_kinds(kinds, storages)
+        if space is not held:
+            _check_kinds(_kinds(space, model, config, units), storages)
         static = model.build(config, top) if static is None else static
         super().__init__(static, storages[""])
         _check(model, config, static, units, law)
@@ -167,7 +167,7 @@ class Supernet(Elastic):
         state: dict[str, Tensor] = {}
         for unit, own in self.parts(arch, side):
             elastic: Any = self.get_submodule(unit.path)
-            prefix = f"{unit.path}." if unit.path else ""
+            prefix = f"{unit.model_path}." if unit.path else ""
             parts = elastic.slices(elastic.steps(unit.kind, own))
             state |= {prefix + name: tensor.clone() for name, tensor in parts.items()}
         return state
@@ -248,21 +248,36 @@ def check_fits(units: tuple[Unit, ...], storages: Mapping[str, Storage]) -> None
     Raises:
         InputError: they aren't; the message names the first that does not fit.
     """
-    for unit in units:
-        if unit.path not in storages:
-            raise InputError(f"the architecture has {unit.path}, the supernet ends before it")
-        storages[unit.path].check(unit.kind, unit.path)
+    _check_kinds({unit.path: (unit.kind,) for unit in units}, storages)
+
+
+def _check_kinds(kinds: Mapping[str, Sequence[Kind]], storages: Mapping[str, Storage]) -> None:
+    for path, found in kinds.items():
+        if path not in storages:
+            raise InputError(f"the architecture has {path}, the supernet ends before it")
+        for kind in found:
+            storages[path].check(kind, path)
 
 
 def _kinds(
     space: Space | None, model: Family, config: Any, stored: tuple[Unit, ...]
 ) -> dict[str, tuple[Kind, ...]]:
-    """Return all kinds that each unit can have in a space."""
-    kinds: dict[str, dict[Kind, None]] = {unit.path: {unit.kind: None} for unit in stored}
+    """Return kinds of all sizes that each unit can have in a space, the stored one first.
+
+    Units of the same sizes have the same kinds, whatever their settings, and so one storage.
+    """
+    known: dict[tuple[str, Any], Kind] = {}
+    kinds: dict[str, dict[Kind, None]] = {}
+
+    def add(units: tuple[Unit, ...]) -> None:
+        for unit in units:
+            kind = known.setdefault((unit.kind.role, unit.kind.sizes), unit.kind)
+            kinds.setdefault(unit.path, {})[kind] = None
+
+    add(stored)
     for arch in space.tied() if space is not None else ():
         make_config(model, arch, config.to_dict())
-        for unit in model.units(config, arch):
-            kinds.setdefault(unit.path, {})[unit.kind] = None
+        add(model.units(config, arch))
     return {path: tuple(found) for path, found in kinds.items()}
 
 

@@ -19,6 +19,7 @@ from vitnas.spaces import as_mapping, read
 NAMES = ", ".join(FAMILIES)
 _S3 = 18 + 18**2 + 18**3  # one to three blocks of 3 ratios, 3 numbers of heads and 2 windows
 _S3_LAST = 9 + 9**2 + 9**3
+_VITAS_FREE = 30 * (401**16 - 1)  # each slot empty or one of 400 blocks, but not all empty
 YAML = """
 family: autoformer
 depth: [2, 3]
@@ -50,6 +51,14 @@ patch_size: 4
         ("s3-small", 81 * _S3**2 * (18**17 + 18**18 + 18**19) * _S3_LAST),
         ("s3-base", 81 * _S3**2 * (18**29 + 18**30 + 18**31) * _S3_LAST),
         ("s3-start", 81 * _S3 * (18 * _S3) * (18**5 + 18**6 + 18**7) * _S3_LAST),
+        ("vitas", 30 * sum(400**depth for depth in range(1, 17))),
+        ("vitas-a", _VITAS_FREE),
+        ("vitas-b", _VITAS_FREE),
+        ("vitas-c", 10 * 400**12),
+        ("vitas-e", _VITAS_FREE),
+        ("vitas-f", 30 * 400**13),
+        ("vitas-nano", 6 * (64**3 + 64**4 + 64**5 + 64**6)),
+        ("vitas-digits", 6 * (27**2 + 27**3 + 27**4)),
     ],
 )
 def test_exact_cardinalities(name: str, size: int) -> None:
@@ -311,7 +320,9 @@ def test_what_is_known_of_the_space_that_s3_starts_from() -> None:
     assert space["window_size"].at(stage) == (7, 14)
 
 
-@pytest.mark.parametrize("name", ["s3-digits", "s3-start", "autoformer-digits", "autoformer-tiny"])
+@pytest.mark.parametrize(
+    "name", ["s3-digits", "s3-start", "autoformer-digits", "autoformer-tiny", "vitas-digits"]
+)
 def test_a_space_survives_yaml(name: str) -> None:
     given = vitnas.space(name)
     found = read(yaml.safe_load(yaml.safe_dump(as_mapping(given))))
@@ -348,3 +359,42 @@ def test_a_supernet_of_the_free_space_serves_the_tied_one() -> None:
     free, tied = vitnas.space("s3-nano"), vitnas.space("s3-nano", tied=True)
     assert tied.size() < free.size()
     assert all(tied.sample(seed) in free for seed in range(50))
+
+
+VITAS = {
+    "family": "vitas",
+    "depth": [1, 3],
+    "slot": [0, 1, 2],
+    "num_heads": [1, 2],
+    "attn_dim": [4, 8],
+    "mlp_dim": [6],
+    "embed_dim": [8, 12],
+    "patch_size": [4, 8],
+}
+
+
+def test_a_yaml_space_of_free_slots() -> None:
+    space = read(VITAS)
+    assert space.size() == 4 * (3 * 4 + 4**3)
+    assert space["slot"].increasing
+    assert as_mapping(space) == VITAS
+    assert read(as_mapping(space)) == space
+    assert type(space).from_dict(space.to_dict()) == space
+    with pytest.raises(InputError, match="slot increases from layer to layer: it needs at least 3"):
+        read({**VITAS, "slot": [0, 1]})
+    with pytest.raises(InputError, match=r"it needs level block, one list of increasing numbers"):
+        read({**VITAS, "slot": [2, 1, 0]})
+    with pytest.raises(InputError, match="2 heads don't divide attn_dim 5"):
+        read({**VITAS, "attn_dim": [4, 5]})
+
+
+def test_a_space_may_leave_its_last_blocks_out_or_any() -> None:
+    """The released nets but C and F leave out blocks in between."""
+    free, last = vitnas.space("vitas-a"), vitnas.space("vitas")
+    for name in "abe":
+        arch = vitnas.arch(f"vitas-{name}")
+        assert arch in free
+        with pytest.raises(InputError, match="slot is no gene of the space"):
+            last.validate(arch)
+        genes = {gene: value for gene, value in arch.items() if gene != "slot"}
+        assert Arch("vitas", **genes) in last

@@ -170,6 +170,8 @@ class Family:
     - `modeling`: the module that builds the static model on torch and timm alone; a copy of its
       file travels with saved models.
     - `sharing`: (axis, policy) where a prefix doesn't suit and the user names none.
+    - `supernet`: (option, value) of supernets, where the user names none.
+    - `increasing`: optional genes of the layers that increase from layer to layer.
     - `img_size(arch)`: the side of an image on which every gene has its effect.
     - `widths`: the genes that say how many channels, heads or hidden units there are.
     """
@@ -190,6 +192,8 @@ class Family:
     optional: tuple[str, ...] = ("patch_size", "head_dim")
     modeling: str = "vitnas.nn.vit"
     sharing: tuple[tuple[str, str], ...] = ()
+    supernet: tuple[tuple[str, Any], ...] = ()
+    increasing: tuple[str, ...] = ()
     img_size: Callable[[Arch], int] = _one_patch
     widths: tuple[str, ...] = ()
 

@@ -29,7 +29,7 @@ GENES = {
     "embed_dim": "net",
     "patch_size": "net",
 }
-OPTIONAL = ("slot",)
+SLOT = "slot"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def slots(arch: Arch) -> tuple[int, ...]:
         InputError: the gene isn't one strictly increasing whole number a block.
     """
     genes: Mapping[str, Any] = arch
-    given: tuple[int, ...] = genes.get("slot", tuple(range(genes["depth"])))
+    given: tuple[int, ...] = genes.get(SLOT, tuple(range(genes["depth"])))
     whole = isinstance(given, tuple) and all(type(slot) is int for slot in given)
     if (
         not whole
@@ -156,7 +156,7 @@ def units(config: ViTASConfig, arch: Arch) -> tuple[Unit, ...]:
         InputError: a gene is missing or malformed, patches don't divide the image, or heads the
             attention's width.
     """
-    check_genes(GENES, OPTIONAL, arch)
+    check_genes(GENES, (SLOT,), arch)
     genes: Mapping[str, Any] = arch
     places, embed, block = slots(arch), genes["embed_dim"], _blocks(config)
     root = _root(config, embed, genes["patch_size"])
@@ -293,7 +293,7 @@ def img_size(arch: Arch) -> int:
 FAMILY = Family(
     name="vitas",
     genes=GENES,
-    optional=OPTIONAL,
+    optional=(),
     config=ViTASConfig,
     units=units,
     layouts=layouts,
@@ -307,5 +307,8 @@ FAMILY = Family(
     resized_options=resized_options,
     modeling="vitnas.nn.vitas",
     sharing=(("patch", "independent"), ("heads", "independent")),
+    supernet=(("qkv", 2),),
+    increasing=(SLOT,),
+    widths=("attn_dim", "mlp_dim", "embed_dim"),
     img_size=img_size,
 )

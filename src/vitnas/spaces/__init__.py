@@ -13,9 +13,9 @@ from vitnas.genes import lists
 from vitnas.models import FAMILIES, Kind, family, make_config
 from vitnas.models.base import check_genes
 from vitnas.space import Choice, Space
-from vitnas.spaces import autoformer, mmrazor, nni, s3
+from vitnas.spaces import autoformer, mmrazor, nni, s3, vitas
 
-SPACES = {**autoformer.SPACES, **nni.SPACES, **mmrazor.SPACES, **s3.SPACES}
+SPACES = {**autoformer.SPACES, **nni.SPACES, **mmrazor.SPACES, **s3.SPACES, **vitas.SPACES}
 
 
 def spaces() -> tuple[str, ...]:
@@ -71,6 +71,17 @@ def read(record: Any, name: str = "", source: str = "search space") -> Space:
         window_size: [4, 7]
         mlp_ratio: 4
 
+    A ViTAS can leave out any blocks of the largest, as `slot` says; without it, the last ones::
+
+        family: vitas
+        depth: [2, 3, 4]
+        slot: [0, 1, 2, 3]         # increases from layer to layer
+        num_heads: [1, 2]
+        attn_dim: [16, 32]
+        mlp_dim: [24, 48]
+        embed_dim: [24, 32]
+        patch_size: [1, 2]
+
     `tied: true` makes all layers equal (with stages, those of a stage); `tied: [num_heads]` only in
     these genes.
 
@@ -106,7 +117,11 @@ def _read(record: Any, name: str) -> Space:
     staged = model.genes["depth"] == "stage"
     others = ("family", "name", "tied", *(("stages",) if staged else ()))
     genes = {key: value for key, value in record.items() if key not in others}
-    known = {**model.genes, **dict.fromkeys(model.optional, "net")}
+    known = {
+        **dict.fromkeys(model.increasing, "block"),
+        **model.genes,
+        **dict.fromkeys(model.optional, "net"),
+    }
     for gene in genes:
         if gene not in known:
             raise unknown(f"gene of {model.name}", gene, known)
@@ -114,7 +129,7 @@ def _read(record: Any, name: str) -> Space:
     if missing:
         raise InputError(f"{', '.join(missing)} missing")
     choices = tuple(
-        Choice(gene, _values(genes[gene]), level)  # type: ignore[arg-type]
+        Choice(gene, _values(genes[gene]), level, increasing=gene in model.increasing)  # type: ignore[arg-type]
         for gene, level in known.items()
         if gene in genes
     )
@@ -128,7 +143,7 @@ def _read(record: Any, name: str) -> Space:
     space = replace(space, name=str(record.get("name", name)))
     seen: dict[tuple[Kind, ...], Arch] = {}
     for arch in space.tied():
-        check_genes(model.genes, model.optional, arch)
+        check_genes(model.genes, (*model.optional, *model.increasing), arch)
         kinds = model.units(make_config(model, arch, {"img_size": model.img_size(arch)}), arch)
         twin = seen.setdefault(tuple(unit.kind for unit in kinds), arch)
         if twin != arch:

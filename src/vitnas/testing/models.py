@@ -31,6 +31,7 @@ from vitnas.arch import Arch
 from vitnas.axes import runs_through
 from vitnas.elastic import ElasticBlock, parameter_name
 from vitnas.errors import InputError
+from vitnas.models import family
 from vitnas.sharing import SIDES, Sharing, Side
 from vitnas.space import Space
 from vitnas.supernet import Supernet, build
@@ -119,7 +120,8 @@ def make(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        static = build(space.largest, **options).eval()
+        defaults = dict(family(space.family).supernet)
+        static = build(space.stored, **{**defaults, **options}).eval()
         with torch.no_grad():
             for parameter in static.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -211,9 +213,13 @@ def check_gradients_outside_slice(net: Supernet, archs: Iterable[Arch], images: 
         for logits in (net(images, arch, side), model(images)):
             torch.sin(3 * logits).sum().backward()
         found: dict[str, list[Tensor]] = {}
+        places = {f"{unit.path}.": f"{unit.model_path}." for unit in net.units(arch)[1:]}
         for key, parameter in net.named_parameters():
             gradient = parameter.grad if parameter.grad is not None else torch.zeros(1)
-            found.setdefault(parameter_name(key), []).append(gradient.flatten())
+            name = parameter_name(key)
+            path = next(filter(name.startswith, places), "")
+            name = places.get(path, "") + name.removeprefix(path)
+            found.setdefault(name, []).append(gradient.flatten())
         wanted = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         assert wanted.keys() <= found.keys()
         for name, gradients in found.items():
