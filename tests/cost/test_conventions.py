@@ -1,4 +1,4 @@
-"""The official counters of AutoFormer and S3, on every recorded net."""
+"""The official counters of AutoFormer, S3 and ViTAS, on recorded nets and published figures."""
 
 from __future__ import annotations
 
@@ -82,6 +82,16 @@ def test_official_flops_of_every_recorded_s3(name: str) -> None:
     assert flops == pytest.approx(float(recorded.metadata["flops_method"]), rel=1e-12)
 
 
+def test_official_flops_of_deit_tiny_and_small() -> None:
+    """DeiT's stand in comments of the official code."""
+    for heads, flops in ((3, 1_284_003_840), (6, 4_648_906_752)):
+        width = 64 * heads
+        genes = {"num_heads": heads, "attn_dim": width, "mlp_dim": 4 * width}
+        blocks = {gene: (value,) * 12 for gene, value in genes.items()}
+        arch = Arch("vitas", depth=12, **blocks, embed_dim=width, patch_size=16)
+        assert cost.convention("vitas", arch) == flops
+
+
 def test_refusals() -> None:
     with pytest.raises(InputError, match="unknown cost convention 'creem'; did you mean 'cream'"):
         cost.convention("creem", ARCH)
@@ -89,5 +99,7 @@ def test_refusals() -> None:
         cost.convention("cream", Arch("vit", **ARCH))
     with pytest.raises(InputError, match="convention s3 covers s3 architectures, not autoformer"):
         cost.convention("s3", ARCH)
+    with pytest.raises(InputError, match="img_size 224x224 is no multiple of patch_size 15"):
+        cost.convention("vitas", vitnas.arch("vitas-a").replace(patch_size=15))
     with pytest.raises(InputError, match="known for abs_pos and max_relative_position 14 only"):
         cost.convention("cream", ARCH, abs_pos=False)

@@ -88,6 +88,24 @@ def test_published_s3(
     assert entries()[name].top1 == top1
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "macs", "official", "top"),
+    [
+        ("vitas-a", 3_679_478, 833_487_568, 858_652_480, (71.1, 89.8)),
+        ("vitas-b", 4_400_248, 958_618_176, 990_624_768, (72.4, 90.6)),
+        ("vitas-c", 6_048_414, 1_265_114_864, 1_303_042_496, (74.7, 92.0)),
+        ("vitas-e", 12_550_598, 2_653_906_672, 2_706_797_632, (77.4, 93.8)),
+        ("vitas-f", 22_540_277, 4_898_506_168, 4_930_994_656, (80.6, 95.1)),
+    ],
+)
+def test_published_vitas(
+    name: str, params: int, macs: int, official: int, top: tuple[float, float]
+) -> None:
+    entry = entries()[name]
+    assert (entry.params, entry.macs, entry.top1, entry.top5) == (params, macs, *top)
+    assert cost.convention("vitas", entry.arch) == official
+
+
 def test_unknown_name() -> None:
     with pytest.raises(InputError, match="unknown architecture 'autoformer-tini'; did you mean"):
         vitnas.arch("autoformer-tini")

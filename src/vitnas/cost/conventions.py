@@ -11,6 +11,7 @@ from typing import Any
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.models import family, make_config
+from vitnas.models.base import patch_grid
 from vitnas.models.vit import hidden_dim
 
 
@@ -147,6 +148,20 @@ def s3_flops(arch: Arch, config: Any) -> float:
     return float(total)
 
 
+def vitas_flops(arch: Arch, config: Any) -> float:
+    """ViTAS's FLOPs, which are multiply-adds.
+
+    Blocks have no class token there, and the head is charged for every patch. Source: the counter
+    of the official code, as the published figures confirm it.
+    """
+    rows, cols = patch_grid(config.img_size, arch.patch_size)
+    patches, embed = rows * cols, arch.embed_dim
+    total = patches * embed * (config.in_chans * arch.patch_size**2 + config.num_classes)
+    for attn, hidden in zip(arch.attn_dim, arch.mlp_dim, strict=True):
+        total += patches * (4 * embed * attn + 2 * patches * attn + 2 * embed * hidden)
+    return float(total)
+
+
 CONVENTIONS: dict[str, tuple[str, Callable[[Arch, Any], float]]] = {
     "cream": ("autoformer", cream_complexity),
     "mmrazor": ("autoformer", mmrazor_flops),
@@ -155,5 +170,6 @@ CONVENTIONS: dict[str, tuple[str, Callable[[Arch, Any], float]]] = {
     "nni-bare": ("autoformer", nni_bare_flops),
     "nni-params": ("autoformer", nni_params),
     "s3": ("s3", s3_flops),
+    "vitas": ("vitas", vitas_flops),
 }
 """Name → the family that an original has, and its counter."""
