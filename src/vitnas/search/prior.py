@@ -10,8 +10,8 @@ Source: BCNet (arXiv 2105.10533) and its authors' code. What is different here:
 - A value that no record takes has the largest loss of the records. There it has 1e-4, next to
   nothing, though the comment beside asks for a large error.
 - Losses count in units of their standard deviation, and add up over the genes. There the mean over
-  the genes of plain losses counts, of which 2,000 steps at a rate of 0.01 move a logit by about
-  40 P (1 - P) / genes times a difference of losses: next to nothing as well.
+  the layers of plain losses counts, of which 2,000 steps at a rate of 0.01 move a logit by at most
+  5 / layers times a difference of losses: next to nothing as well.
 - The expected cost is that of architectures drawn, for any cost and any genes, linear between two
   updates. There it is a product of neighbouring widths, aimed at 0.4 times the budget.
 """
