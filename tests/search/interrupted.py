@@ -31,6 +31,7 @@ OPTIONS = {
     "evolution": {"population": 8, "parents": 3, "mutants": 3, "crossovers": 3, "generations": 3},
     "regularized": {"population": 8, "sample": 3, "concurrency": 4},
     "local": {"initial": 4},
+    "nsga2": {"population": 8, "generations": 4},
     "tpe": {"startup": 8, "concurrency": 4},
 }
 

@@ -164,6 +164,8 @@ def test_a_search_may_go_on_without_racing(tmp_path: Path, whole: dict[str, list
         ("random", "torn", 8),
         ("regularized", "evaluation", 20),
         ("local", "sync", 7),
+        ("nsga2", "evaluation", 12),
+        ("nsga2", "torn", 9),
         ("tpe", "torn", 9),
     ],
 )
