@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import vitnas
 from vitnas import cost
+from vitnas.interop.originals import SOURCES
 
 from .calling import refusal
 from .conftest import Command
@@ -73,6 +75,50 @@ def test_profile_of_a_name_a_file_and_a_text(command: Command, tmp_path: Path) -
         assert ["complexity", "as counted by cream", "1,344,034,362"] in rows
 
 
+def test_profile_of_what_other_systems_count_and_write(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text(command("archs", "mmrazor-autoformer-base", "--to", "mmrazor").out)
+    rows = cells(command("profile", path).out)
+    assert ["complexity", "as counted by mmrazor", "10,570,049,856"] in rows
+    assert ["params", "as counted by mmrazor-params", "54,318,664"] in rows
+
+
+SYSTEMS = {"cream": "RETRAIN:", "nni": '"num_head_13": 3', "mmrazor": "{chosen: 3.5}"}
+
+
+@pytest.mark.parametrize("to", SYSTEMS)
+def test_archs_as_other_systems_write_them_are_read_again(
+    to: str, command: Command, tmp_path: Path
+) -> None:
+    shown = command("archs", "autoformer-tiny", "--to", to)
+    assert (shown.code, shown.err) == (0, "")
+    assert SYSTEMS[to] in shown.out
+    path = tmp_path / "theirs.yaml"
+    path.write_text(shown.out)
+    assert command("archs", path).out == command("archs", "autoformer-tiny").out
+    if to == "nni":
+        assert command("archs", shown.out).out == command("archs", "autoformer-tiny").out
+    alone = command("archs", path, "--to", to).out  # without a space, nothing of inactive layers
+    around = command("archs", path, "--to", to, "--space", "autoformer-tiny-wide").out
+    assert len(alone) < len(around)
+    assert around == shown.out
+
+
+def test_the_official_yaml_has_the_official_supernet_around(command: Command) -> None:
+    """Supernet-T, S and B are the smallest official ones with room for their spaces."""
+    sizes = {"tiny": (256, 14, 4), "small": (448, 14, 7), "base": (640, 16, 10)}
+    for name, (embed, depth, heads) in sizes.items():
+        record = yaml.safe_load(command("archs", f"autoformer-{name}", "--to", "cream").out)
+        supernet = {"EMBED_DIM": embed, "DEPTH": depth, "NUM_HEADS": heads, "MLP_RATIO": 4}
+        assert record["SUPERNET"] == supernet
+
+
+def test_s3_as_its_yaml(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "s3.yaml"
+    path.write_text(command("archs", "s3-base", "--to", "s3").out)
+    assert vitnas.Arch.from_json(command("archs", path).out) == vitnas.arch("s3-base")
+
+
 def test_profile_at_another_size(command: Command) -> None:
     arch = vitnas.arch("autoformer-tiny")
     words = ("--num-classes", "37", "--img-size", "160", "224")
@@ -131,6 +177,12 @@ def test_only_the_convention_of_its_original_stands_beside_a_net(command: Comman
         ),
         (("profile", "autoformer-tiny", "--img-size", "33"), "img_size 33x33 is no multiple of "
          "patch_size 16"),
+        (
+            ("archs", "autoformer-tiny", "--to", "nini"),
+            "unknown architecture format 'nini'; did you mean 'nni'? (allowed: "
+            f"{', '.join(sorted(SOURCES))})",
+        ),
+        (("archs", "s3-tiny", "--to", "nni"), "the NNI AutoFormer has no s3 architectures"),
         (("profile", "{"), "not an architecture: Expecting property name enclosed in double quotes:"
          " line 1 column 2 (char 1)"),
     ],

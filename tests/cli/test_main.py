@@ -30,9 +30,9 @@ FLAGS = {
     "retrain": "data device recipe root set",
     "evaluate": "batch-size data device root split",
     "profile": "img-size num-classes",
-    "convert": "arch config source space",
+    "convert": "arch config lossy source space to",
     "spaces": "img-size num-classes",
-    "archs": "",
+    "archs": "space to",
     "report": "",
 }
 POSITIONALS = {
@@ -45,7 +45,7 @@ POSITIONALS = {
     "retrain": "MODEL OUTPUT",
     "evaluate": "MODEL",
     "profile": "TARGET",
-    "convert": "CHECKPOINT FOLDER",
+    "convert": "CHECKPOINT TARGET",
     "spaces": "[NAME]",
     "archs": "[NAME]",
     "report": "RUN",

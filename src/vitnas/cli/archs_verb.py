@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from vitnas.cli.log import say, table
-from vitnas.cli.usage import PositionalName
+from vitnas.cli.target import read_target
+from vitnas.cli.usage import MaybeName, PositionalName
+from vitnas.interop.originals import describe_arch, original
 from vitnas.report.figures.style import quantity
-from vitnas.zoo import arch, entries
+from vitnas.spaces import space as find_space
+from vitnas.zoo import entries
 
 
-def archs(name: PositionalName = None) -> None:
-    """List the published architectures, or print one as JSON.
+def archs(name: PositionalName = None, *, to: MaybeName = None, space: MaybeName = None) -> None:
+    """List the published architectures, or print one as JSON or as another system writes it.
 
     Parameters and MACs are exact, for 1000 classes at 224 px; accuracies are the authors' own.
 
     Args:
-        name: the name of an architecture.
+        name: a published name, an architecture as JSON or YAML of any system (a file, or JSON
+            text), or a model folder.
+        to: cream, nni, mmrazor or s3: print the architecture as that system's users keep it.
+        space: with --to, a search space whose inactive layers are written too, where the system
+            wants them; by default that of the published architecture.
     """
+    if to is not None:
+        original(to, "architecture format")
+    searched = None if space is None else find_space(space)
     if name is not None:
-        say(arch(name).to_json())
+        arch, _ = read_target(name)
+        if to is None:
+            say(arch.to_json())
+            return
+        if searched is None and name in entries():
+            searched = find_space(entries()[name].space)
+        say(describe_arch(arch, to, searched)[1].rstrip("\n"))
         return
     rows = [
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import arg as option
 
@@ -49,20 +49,9 @@ def convert(
     subnet = None if arch is None else read_arch(arch)[0]
     searched = None if space is None else find_space(space)
     given = None if config is None else read_record(config)
-    from vitnas.folder import read_config
-    from vitnas.interop.convert import convert as run
+    from vitnas.interop.convert import run
 
-    options: dict[str, Any] = {
-        "arch": subnet,
-        "space": searched,
-        "config": given,
-        "lossy": lossy == "yes",
-    }
-    made = run(checkpoint, target, source, to=to, **options)
-    if to is not None:
-        say(f"{to} checkpoint written to {made}")
-        return made
-    record = read_config(made)
-    what = record["kind"] if subnet is None else "subnet"
-    say(f"{record['provenance']['source']} {what} written to {made}")
-    return made
+    made = run(checkpoint, target, source, to, subnet, searched, given, lossy == "yes")
+    what = f"{made.source} {made.kind} written to {made.path}"
+    say(what if to is None else f"{what} for {to}")
+    return made.path

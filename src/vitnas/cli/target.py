@@ -26,7 +26,7 @@ def read_arch(text: str) -> tuple[Arch, str]:
     """
     if text in entries():
         return arch(text), text
-    if text.lstrip().startswith("{"):
+    if _is_text(text):
         return read_any(_parse(text)), "extracted"
     path = Path(text)
     if path.suffix not in RECORDS:
@@ -54,7 +54,7 @@ def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
         InputError: it is neither; a supernet's folder is read as its largest architecture.
     """
     folder = Path(text)
-    if not folder.is_dir():
+    if _is_text(text) or not folder.is_dir():
         return read_arch(text)[0], {}
     from vitnas.run import model_record
 
@@ -64,6 +64,11 @@ def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
     if not isinstance(options, dict):
         raise InputError(f"{folder / 'config.json'} is damaged: it has no options")
     return found, options
+
+
+def _is_text(text: str) -> bool:
+    """Return whether this is JSON, not a name or path; it can be too long for a path."""
+    return text.lstrip().startswith("{")
 
 
 def _parse(text: str) -> Any:

@@ -229,7 +229,8 @@ def own_arch(original: str, depth: Any, **genes: Any) -> Arch:
         InputError: a gene is malformed.
     """
     check_depth(original, depth)
-    found = Arch(FAMILY.name, depth=depth, **genes)
+    ordered = {name: genes[name] for name in GENES if name in genes}
+    found = Arch(FAMILY.name, depth=depth, **ordered)
     check_genes(GENES, (), found)
     return found
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -22,7 +22,7 @@ from vitnas.interop.originals import SOURCES, describe_arch, original, recognise
 from vitnas.space import Space
 from vitnas.supernet import Supernet
 
-__all__ = ["SOURCES", "convert"]
+__all__ = ["SOURCES", "Converted", "convert", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def convert(
         target: where to write: a folder that does not exist or is empty, or with `to` a file whose
             name ends in .pth, .pt or .safetensors.
         source: the system that it comes from, one of `SOURCES`; by default the one whose names the
-            tensors have. The folder's provenance, with `to` the log, says which.
+            tensors have. The folder's provenance says which.
         to: the system to write for.
         arch: take this subnet out; by default the whole supernet is kept.
         space: what the supernet can be searched for; without one it runs all that fit inside. With
@@ -64,20 +64,44 @@ def convert(
             architecture or the space doesn't fit it, something would be lost, or the target can't
             be written.
     """
-    path, target = Path(path), Path(target)
+    return run(Path(path), Path(target), source, to, arch, space, config, lossy).path
+
+
+class Converted(NamedTuple):
+    """What was written where, and whose weights it has: a system's, or vitnas's own."""
+
+    path: Path
+    source: str
+    kind: str
+
+
+def run(
+    path: Path,
+    target: Path,
+    source: str | None,
+    to: str | None,
+    arch: Arch | None,
+    space: Space | None,
+    config: Mapping[str, Any] | None,
+    lossy: bool,
+) -> Converted:
+    """Do what `convert` does, and tell more of it."""
     if config is not None and not isinstance(config, Mapping):
         raise InputError(f"the config must map the original's arguments to values, not {config!r}")
     if to is None:
         _check_folder(path, target)
         net, provenance = _read(path, source, config, space)
+        found, kind = _subnet(net, arch, path)
         with _whole(target) as unfinished:
-            save(_subnet(net, arch, path), unfinished, provenance=provenance)
-        return target
+            save(found, unfinished, provenance=provenance)
+        return Converted(target, provenance["source"], kind)
     module = original(to, "checkpoint format")
     if checkpoint.check_suffix(target).exists():
         raise InputError(f"{target} is there already; name a new file")
-    net = _subnet(_open(path, source, config), arch, path)
-    return _write(net, target, to, module, space, lossy)
+    net, provenance = _open(path, source, config)
+    found, kind = _subnet(net, arch, path)
+    _write(found, target, to, module, space, lossy)
+    return Converted(target, provenance["source"], kind)
 
 
 def _read(
@@ -99,28 +123,29 @@ def _read(
     return net, {"source": found, "file": path.name, "config": given}
 
 
-def _open(path: Path, source: str | None, config: Mapping[str, Any] | None) -> nn.Module:
-    """Return the net of a model folder or of a checkpoint."""
+def _open(
+    path: Path, source: str | None, config: Mapping[str, Any] | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the net of a model folder or of a checkpoint, and where it comes from."""
     if not path.is_dir():
-        net, provenance = _read(path, source, config, None)
-        _log.info("%s holds weights of %s", path, provenance["source"])
-        return net
+        return _read(path, source, config, None)
     if source is not None or config is not None:
         raise InputError(f"{path} is a model folder, which needs neither source nor config")
-    return load(path)
+    return load(path), {"source": "vitnas"}
 
 
-def _subnet(net: nn.Module, arch: Arch | None, path: Path) -> nn.Module:
+def _subnet(net: nn.Module, arch: Arch | None, path: Path) -> tuple[nn.Module, str]:
+    """Return the net, or a subnet of it, and what it is."""
     if arch is None:
-        return net
+        return net, "supernet" if isinstance(net, Supernet) else "model"
     if not isinstance(net, Supernet):
         raise InputError(f"{path} is one network, no supernet: leave the architecture out")
-    return net.extract(arch)
+    return net.extract(arch), "subnet"
 
 
 def _write(
     net: nn.Module, target: Path, to: str, module: Any, space: Space | None, lossy: bool
-) -> Path:
+) -> None:
     """Write a net as a checkpoint of a system, and beside it what builds the network there."""
     state = module.dump(net, space=space, lossy=lossy)
     for loss in module.lost(net, space):
@@ -133,7 +158,6 @@ def _write(
     checkpoint.write(state, target, module.WRAPPER)
     for suffix, text in beside.items():
         files.write(target.with_suffix(suffix), text)
-    return target
 
 
 def _check_folder(path: Path, folder: Path) -> None:

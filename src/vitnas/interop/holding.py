@@ -218,7 +218,8 @@ def refuse_loss(original: str, losses: list[str], lossy: bool) -> None:
     if losses and not lossy:
         raise InputError(
             f"the {original} format can't keep all of this supernet: {'; '.join(losses)}. Convert "
-            "a subnet (arch), which loses nothing, or agree to the loss (lossy)"
+            "a subnet (--arch), which loses nothing, or agree to the loss (--lossy yes; in Python "
+            "lossy=True)"
         )
 
 
