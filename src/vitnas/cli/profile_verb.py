@@ -45,7 +45,8 @@ def profile(target: str, *, num_classes: MaybeNumber = None, img_size: Sizes = (
         except InputError as error:
             figure = "–"
             notes.append(str(error))
-        rows.append(["complexity", f"as counted by {name}", figure])
+        figured = "params" if name.endswith("-params") else "complexity"
+        rows.append([figured, f"as counted by {name}", figure])
     table(target, ["figure", "how", "value"], rows, left=2)
     for note in notes:
         say(f"–: {note}")
