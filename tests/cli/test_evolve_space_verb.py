@@ -115,6 +115,21 @@ def test_the_same_command_shows_the_same_and_changes_nothing(
     assert told[0].startswith("round 0: E-T error ")
 
 
+def test_the_last_space_is_searched_under_the_same_limits(
+    evolved: Path, s3_recipe: Path, tmp_path: Path, command: Command
+) -> None:
+    run = shutil.copytree(evolved, tmp_path / "run")
+    words = (*WORDS, "--later-epochs", "1", *EPOCHS)
+    result = command("evolve-space", s3_recipe, run, *words, "--trials", "3")
+    assert result.code == 0, result.err
+    assert "search it: " not in result.out
+    last = run / "rounds" / str(len(read_rounds(run / "space-evolution")) - 1)
+    settings, records = read(last / "searches" / "evolution")
+    assert len(records) == 3
+    assert settings.space == vitnas.space(run / "space.yaml")
+    assert max(record.metrics["macs"] for record in records) <= 400_000
+
+
 def test_a_run_without_a_round_record_goes_on_from_its_ledger(
     evolved: Path, s3_recipe: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -171,6 +186,7 @@ def test_autoformers_space_evolves_too(recipe: Path, tmp_path: Path, command: Co
         (("--max-macs", "1M", "--option", "steps.depht=1"), "unknown dimension in steps 'depht'"),
         (("--max-macs", "1M", "--later-epochs", "0"), "epochs is 0, it must be more than"),
         (("--max-macs", "1M", "--batch-size", "0"), "batch_size is 0; it must be at least 1"),
+        (("--max-macs", "1M", "--trials", "0"), "trials is 0; it must be at least 1"),
         (("--max-macs", "1M", "--set", "model.img_size=9"), "model.img_size can't be set"),
     ],
 )

@@ -24,7 +24,7 @@ FLAGS = {
     "search": "batch-size data device images max-macs max-params min-macs min-params name "
     "racing root seed set strategy tied trials",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
-    "min-params option root rounds seed set space subnets",
+    "min-params option root rounds seed set space subnets trials",
     "extract": "arch output search trial",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",

@@ -13,6 +13,7 @@ from tyro.conf import UseAppendAction, arg
 
 from vitnas.cli.log import say
 from vitnas.cli.rounds import RoundProgress, show
+from vitnas.cli.search_verb import search
 from vitnas.cli.searching import load_supernet, read_limits, search_split
 from vitnas.cli.training import (
     model_options,
@@ -53,6 +54,7 @@ def evolve_space(
     *,
     rounds: Number = 3,
     subnets: Number = 1000,
+    trials: MaybeNumber = None,
     max_params: MaybeQuantity = None,
     min_params: MaybeQuantity = None,
     max_macs: MaybeQuantity = None,
@@ -71,14 +73,16 @@ def evolve_space(
     """Search the search space, as S3 does; the same command continues where it was stopped.
 
     Each round trains a supernet, evaluates subnets on the search split, and moves the values of
-    every gene to where errors are lower. The last space is written to RUN/space.yaml, and the last
-    round's supernet, of this space, can be searched.
+    every gene to where errors are lower. The last space is written to RUN/space.yaml; the last
+    round's supernet, of this space, can be searched, which `trials` does at once.
 
     Args:
         recipe: of each round's supernet: a name or a YAML file.
         run: the folder of the evolution; round K is the run RUN/rounds/K.
         rounds: move the space at most so many times.
         subnets: evaluate this many subnets a round.
+        trials: search the last space at the end, by AutoFormer's evolution under the same limits,
+            and evaluate so many subnets; by default the command for it is shown.
         max_params: count subnets of at most this many parameters, such as 6M.
         min_params: count subnets of at least this many parameters.
         max_macs: count subnets of at most this many multiply-adds an image, such as 1.3G.
@@ -112,8 +116,9 @@ def evolve_space(
     check_settings(start, limits, rounds, subnets, constants)
     if later_epochs is not None:
         dataclasses.replace(settings, epochs=later_epochs)  # refuses a wrong number
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    for name, number in (("batch_size", batch_size), ("trials", trials)):
+        if number is not None and number < 1:
+            raise InputError(f"{name} is {number}; it must be at least 1")
     opened = open_training_data(recipe, settings)
 
     from vitnas import cost, files
@@ -158,7 +163,21 @@ def evolve_space(
     files.write(run / layout.SPACE, _yaml(final.space))
     show(done)
     say(f"final space written to {run / layout.SPACE}")
-    say(f"search it: vitnas search {run / layout.ROUNDS / str(final.number)}")
+    last = run / layout.ROUNDS / str(final.number)
+    if trials is None:
+        say(f"search it: vitnas search {last}")
+    else:
+        search(
+            last,
+            trials=trials,
+            max_params=max_params,
+            min_params=min_params,
+            max_macs=max_macs,
+            min_macs=min_macs,
+            images=images,
+            seed=seed,
+            device=device,
+        )
     return done
 
 
