@@ -21,7 +21,7 @@ ONE = Arch(
 )
 
 
-@pytest.mark.parametrize("name", ["tiny", "base"])
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
 def test_published_nets_are_timms_bit_for_bit(name: str) -> None:
     theirs = timm.create_model(f"swin_s3_{name}_224", num_classes=10).eval()
     ours = vitnas.build(vitnas.arch(f"s3-{name}"), num_classes=10).eval()
