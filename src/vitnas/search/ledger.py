@@ -33,15 +33,21 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.journal"
 STUDY = "search"
+TOP1 = "top-1"
 State: TypeAlias = Literal["complete", "stopped", "failed", "running"]
 RESERVED = frozenset(
-    {"score", "at_most", "arch", "index", "origin", "parents", "generation", "seconds", "failure"}
+    {"score", "at_most", "predicted", "arch", "index", "origin", "parents", "generation"}
+    | {"seconds", "failure"}
 )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What makes a search the same search; a folder holds the results of one."""
+    """What makes a search the same search; a folder holds the results of one.
+
+    `scorer` says what the score is: the measured top-1, or a zero-cost proxy, which is none. A
+    ledger holds scores of one kind. Where a `predictor` chose, it was among `oversample` proposals.
+    """
 
     space: Space
     limits: tuple[Limit, ...]
@@ -49,6 +55,9 @@ class Settings:
     options: Mapping[str, Any]
     seed: int
     evaluated_on: str = ""
+    scorer: str = TOP1
+    predictor: str = ""
+    oversample: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able record."""
@@ -59,6 +68,9 @@ class Settings:
             "options": dict(self.options),
             "seed": self.seed,
             "evaluated_on": self.evaluated_on,
+            "scorer": self.scorer,
+            "predictor": self.predictor,
+            "oversample": self.oversample,
         }
 
     @classmethod
@@ -87,6 +99,7 @@ class Record:
     seconds: float  # an equal share of the time that its group took
     state: State
     at_most: float | None = None
+    predicted: float | None = None  # what a predictor guessed before the evaluation
 
 
 def read(folder: str | Path) -> tuple[Settings, list[Record]]:
@@ -165,6 +178,7 @@ class Ledger:
         result: Mapping[str, float],
         seconds: float,
         failure: str = "",
+        predicted: float | None = None,
     ) -> Record:
         """Record an evaluation that has ended: with `score`, `at_most` or, if it failed, why."""
         from optuna.trial import TrialState, create_trial
@@ -179,6 +193,7 @@ class Ledger:
             **costs,
             **{name: value for name, value in result.items() if name != "score"},
             **({"failure": failure} if failure else {}),
+            **({} if predicted is None else {"predicted": predicted}),
         }
         state = TrialState.FAIL if failure else TrialState.PRUNED
         trial = create_trial(
@@ -295,6 +310,7 @@ def _record(path: Path, trial: FrozenTrial) -> Record:
             seconds=attributes.get("seconds", math.nan),
             state=states.get(trial.state.name, "failed"),
             at_most=float(attributes["at_most"]) if trial.state.name == "PRUNED" else None,
+            predicted=attributes.get("predicted"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -24,6 +24,7 @@ class Lineage:
     origin: str  # "random", "mutation", "crossover", or what else a strategy does
     parents: tuple[Arch, ...] = ()
     generation: int = 0
+    predicted: float | None = None  # what a predictor guessed, never a score
 
 
 class Searcher(Protocol):

@@ -12,9 +12,11 @@ from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.search.assisted import assist
 from vitnas.search.groups import groups
-from vitnas.search.ledger import RESERVED, Ledger, Record, Settings
+from vitnas.search.ledger import RESERVED, TOP1, Ledger, Record, Settings
 from vitnas.search.limits import Costs, Limit, Window, check_possible
+from vitnas.search.predictor import Predictor
 from vitnas.search.racing import Evaluate, Result, needed
 from vitnas.search.searcher import Searcher, Waiting, find_strategy, make_searcher, read_options
 from vitnas.space import Space
@@ -38,6 +40,9 @@ def search(
     together: int = 16,
     racing: bool = True,
     evaluated_on: str = "",
+    scorer: str = TOP1,
+    predictor: Predictor | None = None,
+    oversample: int = 4,
     on_trial: Callable[[Record], None] | None = None,
 ) -> list[Record]:
     """Search a space under limits; return the trials, stopped ones too, in the order proposed.
@@ -53,8 +58,9 @@ def search(
     `costs` are recorded for every architecture, limited or not. The search ends after `trials`
     evaluations, earlier ones of the same folder among them, or with the strategy's own schedule,
     or with the space, whichever comes first. `evaluated_on` names the weights and the split that
-    the scores belong to. `on_trial` is called for every record in the order of evaluation, for
-    those of an earlier run as well.
+    the scores belong to, `scorer` says what they are. With a `predictor` each evaluation is that of
+    the most promising of `oversample` proposals (`vitnas.search.assisted`). `on_trial` is called
+    for every record in the order of evaluation, for those of an earlier run as well.
 
     The same call resumes a search that was interrupted or killed: the searcher is a deterministic
     function of the seed and the scores, so it is asked and told again what the ledger has, without
@@ -68,10 +74,20 @@ def search(
     """
     window = Window(tuple(limits), costs)
     settings = Settings(
-        space, window.limits, strategy, read_options(strategy, options or {}), seed, evaluated_on
+        space,
+        window.limits,
+        strategy,
+        read_options(strategy, options or {}),
+        seed,
+        evaluated_on,
+        scorer,
+        predictor.name if predictor else "",
+        oversample if predictor else 1,
     )
     _check(settings, costs, trials, together)
     searcher = make_searcher(strategy, space, window, seed, settings.options)
+    if predictor:
+        searcher = assist(searcher, predictor, oversample, settings.options)
     with Ledger(folder, settings) as ledger:
         course = _Course(searcher, ledger, costs, evaluate, racing)
         while asked := course.ask(trials):
@@ -187,6 +203,7 @@ class _Course:
                     result=result,
                     seconds=seconds / len(costs),
                     failure=failure,
+                    predicted=lineage.predicted,
                 )
                 records.append(record)
         return records
