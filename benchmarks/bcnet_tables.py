@@ -98,7 +98,7 @@ def counts(outcomes: Sequence[Outcome], ways: Sequence[str]) -> None:
 
 
 def alone(outcomes: Sequence[Outcome], limit: float) -> None:
-    """Print how far the accuracies of nets trained alone differ, and how noisy one is."""
+    """Print how far accuracies of nets trained alone differ, how MACs rank them, and the noise."""
     nets = [net for o in outcomes for net in o.nets]
     for what, some in (
         ("drawn nets", nets),
@@ -107,9 +107,14 @@ def alone(outcomes: Sequence[Outcome], limit: float) -> None:
         top1 = [net["top1"] for net in some]
         if top1:
             print(f"{len(top1)} {what}: {min(top1):.2f} to {max(top1):.2f} %, {spread(top1)}")
+    sizes = [
+        kendall_tau([n["macs"] for n in o.nets], [n["top1"] for n in o.nets]) for o in outcomes
+    ]
+    print(f"Kendall of a drawn net's MACs, without any supernet: {spread(sizes)}")
     again = [statistics.variance(t) for o in outcomes for t in o.found.values() if len(t) > 1]
     if again:
-        print(f"one training of a net alone is known to ± {statistics.mean(again) ** 0.5:.2f}")
+        noise = statistics.mean(again) ** 0.5
+        print(f"trainings of one net with two seeds differ: standard deviation {noise:.2f}")
 
 
 def seconds(outcomes: Sequence[Outcome], ways: Sequence[str]) -> None:
