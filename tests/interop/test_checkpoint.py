@@ -8,9 +8,12 @@ import json
 import pickle
 import re
 import struct
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from vitnas.errors import InputError
-from vitnas.interop.checkpoint import read
+from vitnas.interop.checkpoint import read, read_training, refuse, write
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 
@@ -47,6 +50,8 @@ def assert_state(found: dict[str, torch.Tensor]) -> None:
         {"model": {"module": STATE}},
         {"model": {f"module.{name}": tensor for name, tensor in STATE.items()}},
         {"model": STATE, "args": argparse.Namespace(lr=0.1), "optimizer": {"state": {}}},
+        {"state_dict": {f"model.{name}": tensor for name, tensor in STATE.items()}},
+        {f"module._orig_mod.{name}": tensor for name, tensor in STATE.items()},
     ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
@@ -54,6 +59,66 @@ def test_states_and_their_wrappers(content: Any, zipped: bool, tmp_path: Path) -
     path = tmp_path / "a.pth"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert_state(read(path))
+
+
+def test_the_arguments_of_a_training(tmp_path: Path) -> None:
+    content = {"model": STATE, "args": argparse.Namespace(gp=True, cfg="T.yaml")}
+    torch.save(content, tmp_path / "a.pth")
+    state, args = read_training(tmp_path / "a.pth")
+    assert_state(state)
+    assert args == {"gp": True, "cfg": "T.yaml"}
+    torch.save({"model": STATE, "args": {"gp": True}}, tmp_path / "b.pth")
+    assert read_training(tmp_path / "b.pth")[1] == {}
+    save_file(STATE, tmp_path / "a.safetensors")
+    assert read_training(tmp_path / "a.safetensors")[1] == {}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_logs_in_checkpoints_of_mmengine_are_passed_over(zipped: bool, tmp_path: Path) -> None:
+    """Their class need not be installed, and nothing of it runs; other classes are refused."""
+    names = ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer")
+    modules = {name: ModuleType(name) for name in names}
+    history = type("HistoryBuffer", (), {"__module__": names[-1]})
+    other = type("Other", (), {"__module__": names[-1]})
+    modules[names[-1]].HistoryBuffer, modules[names[-1]].Other = history, other  # type: ignore[attr-defined]
+    buffer = history()
+    vars(buffer).update(_log_history=np.arange(3.0), last=np.float64(2.0), max_length=10)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        for name, log in (("a", buffer), ("b", other())):
+            content = {"meta": {"epoch": 3}, "state_dict": STATE, "message_hub": {"loss": log}}
+            path = tmp_path / f"{name}.pth"
+            torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert "mmengine" not in sys.modules
+    assert_state(read(tmp_path / "a.pth"))
+    with pytest.raises(InputError, match=r"b\.pth (holds Python objects|is damaged)"):
+        read(tmp_path / "b.pth")
+    assert "mmengine" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.safetensors"])
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
+def test_what_is_written_is_read(name: str, wrapper: str | None, tmp_path: Path) -> None:
+    transposed = {**STATE, "a.weight": STATE["a.weight"].t().contiguous().t()}
+    assert write(transposed, tmp_path / name, wrapper) == tmp_path / name
+    assert_state(read(tmp_path / name))
+    if wrapper and name != "a.safetensors":
+        assert torch.load(tmp_path / name, weights_only=True).keys() == {wrapper}
+    with pytest.raises(
+        InputError, match=r"can't write .*a\.bin: a checkpoint's name ends in \.pth"
+    ):
+        write(STATE, tmp_path / "a.bin")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_many_faults_are_counted() -> None:
+    names = [f"layer.{i:02}" for i in range(23)]
+    with pytest.raises(InputError) as caught:
+        refuse("S3", {"missing": names, "unexpected": [], "wrong": names[:1]})
+    told = "not the official S3 of this config; missing: layer.00, layer.01, "
+    assert str(caught.value).startswith(told)
+    assert str(caught.value).endswith("layer.19 and 3 more; wrong: layer.00")
 
 
 def test_safetensors(tmp_path: Path) -> None:

@@ -258,25 +258,6 @@ def cut(value: Any, depth: Any) -> Any:
     return list(value[:depth]) if counts else value
 
 
-def read_mapping(foreign: Any, original: str) -> Mapping[str, Any]:
-    """Return a description that is a mapping, or text of YAML or JSON that holds one.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if isinstance(foreign, str):
-        import yaml
-
-        try:
-            foreign = yaml.safe_load(foreign)
-        except (yaml.YAMLError, RecursionError) as error:
-            why = " ".join(str(error).split())
-            raise InputError(f"{original} architecture: not valid YAML: {why}") from error
-    if not isinstance(foreign, Mapping):
-        raise InputError(f"{original} architecture: it must be a mapping, got {foreign!r}")
-    return {str(name): value for name, value in foreign.items()}
-
-
 def check_family(arch: Arch, original: str) -> None:
     """Check that an original has architectures like this one.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from vitnas import files
 from vitnas.errors import InputError
 
+_LISTED = 20
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _WRAPPERS = ("model", "state_dict", "module")
 _PREFIXES = ("module.", "model.", "_orig_mod.")
@@ -129,9 +130,13 @@ def refuse(original: str, faults: Mapping[str, list[str]]) -> None:
     """Refuse weights that don't fit a config of the original.
 
     Raises:
-        InputError: there is a fault.
+        InputError: there is a fault; of each kind the first 20 are listed.
     """
-    said = [f"{what}: {', '.join(sorted(names))}" for what, names in faults.items() if names]
+    said = []
+    for what, names in faults.items():
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            said.append(f"{what}: {', '.join(sorted(names)[:_LISTED])}{more}")
     if said:
         raise InputError(f"not the official {original} of this config; {'; '.join(said)}")
 

@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.descriptions import read_mapping
 from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
 
@@ -212,9 +213,9 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
         InputError: a field is missing or malformed, or embed_dim differs between layers (the
             original fails at its residual connections then).
     """
-    record = common.read_mapping(foreign, _ORIGINAL)
+    record = read_mapping(foreign, _ORIGINAL)
     if "RETRAIN" in record:
-        record = common.read_mapping(record["RETRAIN"], _ORIGINAL)
+        record = read_mapping(record["RETRAIN"], _ORIGINAL)
     record = {name.lower(): value for name, value in record.items()}
     if "depth" in record:
         record["layer_num"] = record["depth"]
@@ -294,8 +295,11 @@ def describes(foreign: Any) -> bool:
     """Return whether this looks like the official description of a subnet."""
     if not isinstance(foreign, Mapping):
         return False
-    names = {str(name).lower() for name in foreign}
-    return bool(names & {"layer_num", "retrain"}) or names >= {"depth", *_PER_LAYER}
+    record = {str(name).lower(): value for name, value in foreign.items()}
+    retrain = record.get("retrain")  # a part that ViTAS's YAMLs have too, of other content
+    if isinstance(retrain, Mapping) and "depth" in {str(name).lower() for name in retrain}:
+        return True
+    return "layer_num" in record or record.keys() >= {"depth", *_PER_LAYER}
 
 
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.descriptions import read_mapping
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
     Raises:
         InputError: a field is missing or malformed, or two prefixes are mixed.
     """
-    record = common.read_mapping(foreign, _ORIGINAL)
+    record = read_mapping(foreign, _ORIGINAL)
     values = {name: _chosen(name, value) for name, value in record.items()}
     if not any(name.endswith(_DEPTH) for name in values):
         return _plain(values)

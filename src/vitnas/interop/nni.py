@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.descriptions import read_mapping
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -185,9 +186,9 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
     Raises:
         InputError: a field is missing, unknown or malformed.
     """
-    record = common.read_mapping(foreign, _ORIGINAL)
+    record = read_mapping(foreign, _ORIGINAL)
     if "mutation_summary" in record:
-        record = common.read_mapping(record["mutation_summary"], _ORIGINAL)
+        record = read_mapping(record["mutation_summary"], _ORIGINAL)
     for name in record:
         if name not in ("depth", "embed_dim") and not _GENE.fullmatch(name):
             raise unknown(

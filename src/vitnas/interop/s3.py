@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.interop.descriptions import read_mapping
 from vitnas.models import make_config
 from vitnas.models.base import check_genes
 from vitnas.models.swin import FAMILY, GENES, TABLE
@@ -30,6 +31,7 @@ _REQUIRED = ("embed_dim", "depths", *_LISTS)
 _INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "use_checkpoint")
 _FIXED = {"ape": False, "patch_norm": True, "qk_scale": None}
 _BUFFER = re.compile(r"attn_mask|attn\.relative_position_index")
+_TABLE = re.compile(rf"layers\.\d+\.blocks\.\d+\.{re.escape(TABLE)}")
 _MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
 WRAPPER = "model"
 """Where a checkpoint holds the state."""
@@ -100,9 +102,8 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def recognises(names: Collection[str]) -> bool:
     """Return whether tensors are named as the official code names them, not as timm does."""
-    return f"layers.0.blocks.0.{TABLE}" in names and not any(
-        name.startswith("head.fc.") for name in names
-    )
+    timms = any(name.startswith("head.fc.") for name in names)
+    return not timms and any(_TABLE.fullmatch(name) for name in names)
 
 
 def describes(foreign: Any) -> bool:
@@ -151,8 +152,8 @@ def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
     return {**sizes, "img_size": config.img_size[0], **foreign(genes)}
 
 
-def arch(foreign: Mapping[str, Any]) -> Arch:
-    """Read the official description of a network: the constructor's arguments, or the YAML.
+def arch(foreign: Mapping[str, Any] | str) -> Arch:
+    """Read the official description of a network: the constructor's arguments, or the YAML's text.
 
     What lists hold beyond the depth of a stage is left out with a warning: it has no effect in the
     original (S3-T.yaml lists eight blocks for the six of stage 3).
@@ -160,7 +161,7 @@ def arch(foreign: Mapping[str, Any]) -> Arch:
     Raises:
         InputError: a field is missing or malformed.
     """
-    return _arch(_read_config(foreign))
+    return _arch(_read_config(read_mapping(foreign, "official S3")))
 
 
 def foreign(arch: Arch) -> dict[str, Any]:
