@@ -16,6 +16,7 @@ import vitnas
 from vitnas.interop import cream
 from vitnas.interop.convert import SOURCES
 from vitnas.models import FAMILIES
+from vitnas.train.reading import recipes
 
 from .calling import disk_of, files_in, refusal
 from .conftest import Command
@@ -149,8 +150,7 @@ def test_cuda_where_there_is_none(
 
 def test_recipes_that_cannot_be_read(tmp_path: Path, command: Command) -> None:
     assert refusal(command("train", "digts", tmp_path / "run")) == (
-        "unknown recipe 'digts'; did you mean 'digits'? (allowed: autoformer-base, "
-        "autoformer-small, autoformer-tiny, digits, digits-finetune, finetune, retrain)"
+        f"unknown recipe 'digts'; did you mean 'digits'? (allowed: {', '.join(recipes())})"
     )
     file = tmp_path / "mine.yaml"
     message = f"can't read recipe {file}: No such file or directory"

@@ -22,8 +22,8 @@ from vitnas.train.recipe import Sampling, TrainRecipe
 
 def test_recipes_of_the_package_are_valid() -> None:
     assert set(recipes()) >= {
-        "autoformer-base", "autoformer-small", "autoformer-tiny", "digits", "finetune", "retrain",
-        "s3",
+        "autoformer-base", "autoformer-small", "autoformer-tiny", "digits", "digits-autoslim",
+        "digits-bcnet", "finetune", "retrain", "s3",
     }  # fmt: skip
     for name in recipes():
         recipe = load_recipe(name)

@@ -46,15 +46,18 @@ def evaluate(
     from vitnas.data.cache import eval_cache
     from vitnas.devices import resolve_device
     from vitnas.evaluate import evaluate as run_evaluation
+    from vitnas.evaluate import evaluate_subnets
     from vitnas.supernet import Supernet
 
     target = resolve_device(device)
     net = folder.load(model)
-    if isinstance(net, Supernet):
-        net = net.extract(net.space.largest if net.space else net.largest)
     held = images.test if split == "test" else images.search
     cached = eval_cache(held, layout.model_input(record, images))
-    scores = run_evaluation(net, cached, batch_size=batch_size, device=target)
+    if isinstance(net, Supernet):
+        largest = net.space.largest if net.space else net.largest
+        (scores,) = evaluate_subnets(net, [largest], cached, batch_size=batch_size, device=target)
+    else:
+        scores = run_evaluation(net, cached, batch_size=batch_size, device=target)
     _keep(model, record, split, {"data": images.name, **scores.to_dict()})
     say(
         f"{model}, {split} split of {images.name}: top-1 {scores.top1:.2f}, top-5 "

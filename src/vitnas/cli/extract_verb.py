@@ -20,6 +20,7 @@ def extract(
     arch: Name = "best",
     search: MaybeName = None,
     trial: MaybeNumber = None,
+    side: MaybeName = None,
     output: MaybeFolder = None,
 ) -> Path:
     """Take a subnet out of a supernet and write it as a model folder.
@@ -30,6 +31,7 @@ def extract(
         search: the search that best refers to; not needed if there is only one. The best of
             slimming is the subnet of its last target.
         trial: another subnet of that search than the best, by the number that the search shows.
+        side: left or right, of a supernet with bilateral sharing; by default left.
         output: the model folder; by default models/NAME inside the run.
     """
     from vitnas import run as layout
@@ -49,14 +51,16 @@ def extract(
         if net.space is None:
             raise InputError("this supernet has no search space; name the architecture itself")
         chosen = net.space.largest if arch == "largest" else net.space.smallest
+    taken = net.sharing.check_side(side)
+    name, how = (f"{name}-{side}" if side else name), how | ({"side": taken} if taken else {})
     target = output or run / layout.MODELS / name
     provenance = {"supernet": layout.fingerprint(source), **how}
-    if _is_there(target, chosen, provenance["supernet"]):
+    if _is_there(target, chosen, provenance):
         say(f"{name} subnet is in {target} already")
         return target
     record = folder.read_config(source)
     kept = {key: record[key] for key in ("data", "classes", "input") if key in record}
-    folder.save(net.extract(chosen), target, **kept, provenance=provenance, metrics={})
+    folder.save(net.extract(chosen, side), target, **kept, provenance=provenance, metrics={})
     say(f"{name} subnet written to {target}")
     return target
 
@@ -112,8 +116,8 @@ def _the_search(run: Path, name: str | None) -> str:
     return name or found[0]
 
 
-def _is_there(target: Path, arch: Arch, supernet: str) -> bool:
-    """Tell whether a folder holds this subnet of this supernet.
+def _is_there(target: Path, arch: Arch, provenance: dict[str, Any]) -> bool:
+    """Tell whether a folder holds this subnet of this supernet, of the same side.
 
     Raises:
         InputError: it holds something else.
@@ -125,7 +129,8 @@ def _is_there(target: Path, arch: Arch, supernet: str) -> bool:
         return False
     record = folder.read_config(target) if folder.CONFIG in found else {}
     origin = record.get("provenance", {})
-    same = record.get("arch") == arch.to_dict() and origin.get("supernet") == supernet
+    alike = (origin.get(name) == provenance.get(name) for name in ("supernet", "side"))
+    same = record.get("arch") == arch.to_dict() and all(alike)
     if not same or "training" in origin:
         raise InputError(f"{target} holds something else; name another folder with --output")
     return True

@@ -22,6 +22,7 @@ from vitnas.train.metrics import MetricsLog
 from vitnas.train.optim import Schedule, make_schedule
 from vitnas.train.progress import TrainProgress
 from vitnas.train.samplers import Sampler
+from vitnas.train.sides import make_runs
 from vitnas.train.step import ADVICE, Batch, Runner, Step, TrainingError
 from vitnas.train.validate import Evaluate, make_evaluate
 
@@ -266,6 +267,7 @@ def _prepare(
     steps = len(loader) // recipe.accumulate
     if sampler is None:
         sampler = prepare.recipe_sampler(recipe, model, steps)
+    runs = make_runs(model, recipe.sides)
     optimizer = prepare.set_up(model, recipe, fabric.device)
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, steps_per_epoch=steps)
     wrapped, stepper = fabric.setup(Runner(model), optimizer)
@@ -285,7 +287,7 @@ def _prepare(
         recipe=recipe,
         folder=folder,
         loader=loader,
-        do_step=prepare.make_step(fabric, model, wrapped, stepper, recipe, data, loader.stages),
+        do_step=prepare.make_step(fabric, wrapped, stepper, recipe, data, runs, loader.stages),
         schedule=schedule,
         sampler=sampler,
         evaluate=evaluate,

@@ -18,7 +18,6 @@ from vitnas.space import Space
 from vitnas.train.losses import make_objective
 from vitnas.train.optim import make_optimizer
 from vitnas.train.samplers import Sampler, make_sampler
-from vitnas.train.sides import make_runs
 from vitnas.train.step import Step
 from vitnas.train.teacher import load_teacher
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from vitnas.data.stages import Stages
     from vitnas.data.transforms import Mix
     from vitnas.train.recipe import TrainRecipe
+    from vitnas.train.sides import Runs
 
 
 def recipe_input(recipe: TrainRecipe, data: Data) -> Input:
@@ -120,20 +120,14 @@ def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) 
 
 def make_step(
     fabric: Fabric,
-    model: nn.Module,
     wrapped: nn.Module,
     optimizer: torch.optim.Optimizer,
     recipe: TrainRecipe,
     data: Data,
+    runs: Runs,
     stages: Stages,
 ) -> Step:
-    """Return the optimisation step that the recipe describes.
-
-    `wrapped` is the runner of the model, as Fabric set it up. `stages` gets the time of mixup.
-
-    Raises:
-        InputError: the recipe adds the logits of sides that the model hasn't.
-    """
+    """Return the optimisation step that the recipe describes; `stages` gets the time of mixup."""
     input, distillation, classes = recipe_input(recipe, data), recipe.distillation, data.classes
     teacher = None
     if distillation.teacher is not None:
@@ -149,7 +143,7 @@ def make_step(
         optimizer=optimizer,
         objective=make_objective(distillation, recipe.augment.smoothing),
         seed=recipe.seed,
-        runs=make_runs(model, recipe.sides),
+        runs=runs,
         mixup=_timed(make_mixup(recipe.augment, len(classes)), stages),
         teacher=teacher,
         inplace_temperature=distillation.temperature if distillation.inplace else None,
