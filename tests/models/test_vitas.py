@@ -120,7 +120,7 @@ def test_scales(scale: str | float, heads: int, wanted: float) -> None:
         (
             {"embed_dim": 3},
             {"attn_scale": "embed"},
-            "attn_scale embed needs no more heads than emb",
+            "has no scale for 4 heads of width 3",
         ),
     ],
 )

@@ -29,7 +29,7 @@ def convert(
 ) -> Path:
     """Read a checkpoint of another system as a model folder, or write one for another system.
 
-    Systems: cream (official AutoFormer), nni, mmrazor, s3 (official AutoFormerV2).
+    Systems: cream (official AutoFormer), nni, mmrazor, s3 (official AutoFormerV2), vitas.
 
     Args:
         checkpoint: a .pth, .pt or .safetensors file; with --to also a model folder.

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +112,7 @@ def _read(
         original(source)  # unknown names are refused before a large file is read
     state, args = checkpoint.read_training(path)
     found = source if source is not None else recognise(state)
+    _check_source(path, found, state)
     module = original(found)
     if config is not None:
         given = dict(config)
@@ -119,8 +120,15 @@ def _read(
         given = module.infer_config(state, args)
     else:
         given = module.infer_config(state)
-    net = module.load(state, given, space)
+    net = module.load(state, given, space, **getattr(module, "FAITHFUL", {}))
     return net, {"source": found, "file": path.name, "config": given}
+
+
+def _check_source(path: Path, source: str, state: Collection[str]) -> None:
+    """Check that weights aren't another system's, where their names tell."""
+    found = [name for name in SOURCES if original(name).recognises(state)]
+    if found and source not in found:
+        raise InputError(f"{path} holds weights of {' or '.join(found)}, not of {source}")
 
 
 def _open(

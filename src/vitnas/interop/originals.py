@@ -8,6 +8,7 @@ command line also asks for
 - `arguments(net, space)`: those of a net that `dump(net, space=..., lossy=...)` writes
 - `lost(net, space)`: what `dump` can't keep; `WRAPPER`: the key that checkpoints have it under
 - `description(arch, space)`: an architecture as the system's users keep it, a mapping or text
+- `FAITHFUL`, if there: arguments of `load` without which weights would compute something else
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ SOURCES = {
     "mmrazor": "vitnas.interop.mmrazor",
     "nni": "vitnas.interop.nni",
     "s3": "vitnas.interop.s3",
+    "vitas": "vitnas.interop.vitas",
 }
-"""Name → module: official AutoFormer, MMRazor's and NNI's AutoFormer, official S3."""
+"""Name → module: official AutoFormer, MMRazor's and NNI's AutoFormer, official S3 and ViTAS."""
 
 
 def original(name: str, what: str = "checkpoint source") -> Any:

@@ -75,9 +75,7 @@ class ViTASConfig(Config):
         if self.attn_scale != "embed":
             return float(self.attn_scale)
         if heads > embed:
-            raise InputError(
-                f"attn_scale embed needs no more heads than embed_dim {embed}: {heads}"
-            )
+            raise InputError(f"attn_scale 'embed' has no scale for {heads} heads of width {embed}")
         return float((embed // heads) ** -0.5)
 
 
