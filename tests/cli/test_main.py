@@ -25,7 +25,7 @@ FLAGS = {
     "racing root seed set strategy tied trials",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
     "min-params option root rounds seed set space subnets trials",
-    "extract": "arch output search trial",
+    "extract": "arch output search side trial",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",
     "evaluate": "batch-size data device root split",
