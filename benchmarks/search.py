@@ -245,7 +245,16 @@ def compare(case: Case, args: Namespace) -> None:
             archs = [r.arch for r in records[seed :: CANDIDATES * args.seeds // args.sample]]
             seconds, equal = official_seconds(case, args, archs, images)
             each, same = each + seconds, same + equal
-    # nothing is timed any more, so all cores may work
+    if each:
+        for clock, name in enumerate(("wall", "CPU")):
+            whole = CANDIDATES * statistics.mean(one[clock] for one in each)
+            gains = [whole / one.took[clock] for one in found]
+            print(
+                f"official / ours in {name} time: {statistics.median(gains):.0f} "
+                f"({min(gains):.0f} to {max(gains):.0f})",
+                flush=True,
+            )
+    # Nothing is timed any more, so all cores may work; this takes longer than all before it.
     workers = max(1, (os.cpu_count() or 1) // args.threads)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         choose = partial(officially_chosen, replace(case, theirs=None), images, args.threads)
