@@ -156,8 +156,15 @@ def test_something_elses_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, path)
     with pytest.raises(InputError, match=r"weights of no known system \(cream, .*\): weight"):
         vitnas.convert(path, tmp_path / "net")
-    with pytest.raises(InputError, match=r"not official AutoFormer weights: .*cls_token.* missing"):
+    message = r"not official AutoFormer weights: patch_embed_super.*, cls_token.* missing"
+    with pytest.raises(InputError, match=message):
         vitnas.convert(path, tmp_path / "net", "cream")
+
+
+def test_a_source_that_the_names_contradict_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"supernet\.pth holds weights of cream, not of nni"):
+        vitnas.convert(checkpoint, tmp_path / "net", "nni")
+    assert vitnas.convert(checkpoint, tmp_path / "net", "cream") == tmp_path / "net"
 
 
 def test_the_target_must_be_a_new_or_empty_folder(checkpoint: Path, tmp_path: Path) -> None:

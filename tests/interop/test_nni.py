@@ -127,9 +127,21 @@ def test_dump_gives_back_the_same_state(name: str) -> None:
     assert all(torch.equal(dumped[key], weights[key]) for key in weights)
     own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
     assert not own & {tensor.untyped_storage().data_ptr() for tensor in dumped.values()}
-    known = {k: v for k, v in recorded.metadata["config"].items()
-             if not k.startswith("search_") and not k.startswith(("drop", "attn"))}  # fmt: skip
-    assert nni.arguments(net) == known
+    given = recorded.metadata["config"].items()
+    known = {k: v for k, v in given if not k.startswith(("search_", "drop", "attn"))}
+    found = nni.arguments(net)
+    assert {k: v for k, v in found.items() if not k.startswith("search_")} == known
+    assert (len(found) == len(known)) == isinstance(net, Supernet)
+
+
+def test_the_lists_of_a_static_model_are_its_own_sizes() -> None:
+    """NNI refuses to freeze an architecture outside its lists, whose defaults are those of tiny."""
+    found = nni.arguments(model_of("nni_subnet_default"))
+    lists = {"embed_dim": [64], "mlp_ratio": [1.5, 2, 3.5], "num_heads": [1, 2, 3], "depth": [3]}
+    assert {name: found[f"search_{name}"] for name in lists} == lists
+    around = searched(case("nni_subnet_default").metadata["config"])
+    found = nni.arguments(model_of("nni_subnet_default"), around)
+    assert found["search_embed_dim"] == [48, 64, 80]
 
 
 @pytest.mark.parametrize("name", [*SUBNETS, SUPERNET])

@@ -94,7 +94,7 @@ def test_published_architectures_in_every_form_of_every_system(name: str, to: st
     for space in (None, vitnas.space(entry.space)):
         suffix, text = describe_arch(entry.arch, to, space)
         assert suffix in ("json", "yaml", "txt")
-        record = text if suffix == "txt" else yaml.safe_load(text)
+        record: Any = text if suffix == "txt" else yaml.safe_load(text)
         assert read_arch(record) == entry.arch
         if to != "vitas":  # where a text is an encoding
             assert original(to).arch(text) == entry.arch
@@ -104,7 +104,8 @@ def test_our_own_record_is_read_and_told_apart() -> None:
     arch = vitnas.arch("autoformer-tiny")
     assert read_arch(json.loads(arch.to_json())) == arch
     message = "not an architecture: it needs the fields version, family and genes"
-    for record in ({}, [], 3, None, {"family": "autoformer"}, {"depth": 3}):
+    others: list[Any] = [{}, [], 3, None, {"family": "autoformer"}, {"depth": 3}]
+    for record in others:
         with pytest.raises(InputError, match=message):
             read_arch(record)
     both = {"layer_num": 1, "num_head_0": 3}

@@ -154,7 +154,8 @@ def _vote(
         if name in state and state[name].dim() > dim
     ]
     if not told:
-        raise InputError(f"not {original} weights: {', '.join(names)} missing")
+        some = [*list(names)[:4], *(["..."] if len(names) > 4 else [])]
+        raise InputError(f"not {original} weights: {', '.join(some)} missing")
     return Counter(told).most_common(1)[0][0]
 
 

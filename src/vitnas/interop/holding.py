@@ -51,23 +51,35 @@ def searched(net: nn.Module, space: Space | None) -> Space | None:
 
 
 def choices(net: nn.Module, space: Space | None, original: str) -> dict[str, list[Any]]:
-    """Return the values of every gene of what is searched, in order; nothing where nothing is.
+    """Return the values of every gene: of what is searched, or those that a static model has.
+
+    Empty of a supernet without a space.
 
     Raises:
         InputError: layers differ in their choices, which the originals can't have.
     """
+    from vitnas.supernet import Supernet
+
     own = searched(net, space)
-    if own is None:
+    if own is not None:
+        return {gene: _same_in_all_layers(own, gene, original) for gene in FAMILY.genes}
+    if isinstance(net, Supernet):
         return {}
-    found = {}
-    for gene in FAMILY.genes:
-        values: Any = own[gene].values
-        if own[gene].varies:
-            if len(set(values)) > 1:
-                raise InputError(f"the {original} has the same choices of {gene} in all layers")
-            values = values[0]
-        found[gene] = list(values)
-    return found
+    arch, _ = describe(net, original)
+    genes: dict[str, Any] = {gene: arch[gene] for gene in FAMILY.genes}
+    return {
+        gene: sorted(set(value)) if isinstance(value, tuple) else [value]
+        for gene, value in genes.items()
+    }
+
+
+def _same_in_all_layers(space: Space, gene: str, original: str) -> list[Any]:
+    values: Any = space[gene].values
+    if space[gene].varies:
+        if len(set(values)) > 1:
+            raise InputError(f"the {original} has the same choices of {gene} in all layers")
+        values = values[0]
+    return list(values)
 
 
 def stored(net: nn.Module, space: Space | None, *, whole: bool = False) -> Arch:

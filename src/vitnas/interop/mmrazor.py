@@ -158,7 +158,9 @@ def lost(net: nn.Module, space: Space | None = None) -> list[str]:
 
 
 def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
-    """Return the arguments of MMRazor's backbone and head, with what is searched, if it is.
+    """Return the arguments of MMRazor's backbone and head for a net, with what is searched.
+
+    The lists of a static model hold its own sizes; a supernet without a space has none.
 
     Raises:
         InputError: it is no AutoFormer of this package, or its layers differ in their choices.

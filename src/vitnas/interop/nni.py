@@ -155,7 +155,9 @@ def lost(net: nn.Module, space: Space | None = None) -> list[str]:
 
 
 def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
-    """Return NNI's constructor arguments of a net, with the lists of what is searched, if it is.
+    """Return NNI's constructor arguments of a net, with the lists of what is searched.
+
+    The lists of a static model hold its own sizes; a supernet without a space has none.
 
     Raises:
         InputError: it is no AutoFormer of this package, or its layers differ in their choices.
