@@ -10,6 +10,7 @@ from vitnas.arch import Arch
 from vitnas.report import figures
 from vitnas.report.contents import Contents, Study, entry, number, read_contents
 from vitnas.report.figures.style import evaluated, finite, plain
+from vitnas.report.guesses import by_proxies, measured, prediction
 from vitnas.report.nets import Net, nets
 from vitnas.report.page import (
     Details,
@@ -56,8 +57,9 @@ def run_sections(contents: Contents, facts: Mapping[str, str]) -> Iterator[Secti
         yield from _comparison(found)
     if contents.evolution:
         yield from _evolution(contents.evolution)
-    if contents.studies:
-        yield from _search(contents.studies, found)
+    if searches := measured(contents.studies):
+        yield from _search(searches, found)
+    yield from by_proxies(contents.studies)
     if found:
         yield from _architectures({net.row.name: net.arch for net in found})
     if contents.metrics:
@@ -118,6 +120,7 @@ def _study(study: Study) -> str:
         *([f"{failed:,} evaluations failed or interrupted"] if failed else []),
         " and ".join(map(str, settings.limits)) or "no limit",
         f"seed {settings.seed}",
+        *filter(None, [prediction(study)]),
         f"ranked on {plain(settings.evaluated_on, 200) or 'a score that is not recorded'}",
     ]
     return "; ".join(parts)

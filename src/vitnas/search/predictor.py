@@ -131,7 +131,7 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"rank correlation with the measured score {self.spearman:.2f} (Spearman), "
+            f"rank correlation with the score {self.spearman:.2f} (Spearman), "
             f"{self.kendall:.2f} (Kendall) over {self.subnets:,} subnets predicted before"
         )
 
