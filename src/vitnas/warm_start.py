@@ -17,8 +17,8 @@ def warm_start(net: Supernet, source: Supernet) -> float:
     """Copy what two supernets both store, in place; return the share of the parameters copied.
 
     Along every axis the smaller of the two sizes is copied, to and from the place where the sharing
-    policy puts that size: a subnet that both spaces have keeps its function (of a bilateral axis its
-    left side). New layers, heads and channels keep their fresh weights.
+    policy puts that size: a subnet that both spaces have keeps its function (of a bilateral axis
+    its left side). New layers, heads and channels keep their fresh weights.
 
     Raises:
         InputError: the supernets are of different families, classes, images or sharing.
