@@ -120,7 +120,7 @@ def _read(
         given = module.infer_config(state, args)
     else:
         given = module.infer_config(state)
-    net = module.load(state, given, space)
+    net = module.load(state, given, space, **getattr(module, "FAITHFUL", {}))
     return net, {"source": found, "file": path.name, "config": given}
 
 
