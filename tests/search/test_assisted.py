@@ -10,11 +10,12 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search.assisted import Assisted, assist
 from vitnas.search.ledger import read
+from vitnas.search.limits import Window
 from vitnas.search.predictor import Proxy, agreement, learned
 from vitnas.search.searcher import STRATEGIES, Searcher, Waiting, make_searcher
 from vitnas.space import Space
 from vitnas.testing import searchers
-from vitnas.testing.searchers import CHECKS, SMALL, Make, cost, score
+from vitnas.testing.searchers import CHECKS, PATH_CHECKS, SMALL, Make, cost, score
 
 from . import interrupted
 from .strategies import every, rank_of_best, run
@@ -36,6 +37,16 @@ def test_every_strategy_conforms_with_a_proxy(name: str, check: Callable[[Make],
         if name in STARTUP:
             options = {"startup": STARTUP[name][space]}
         inner = make_searcher(name, space, feasible, seed, options)
+        return Assisted(inner, Proxy("cost", cost), 3)
+
+    check(make)
+
+
+@pytest.mark.parametrize("check", PATH_CHECKS)
+def test_slimming_conforms_with_a_proxy(check: Callable[[Make], None]) -> None:
+    def make(space: Space, feasible: Callable[[Arch], bool], seed: int) -> Searcher:
+        window = Window((), {"cost": cost})
+        inner = make_searcher("slimming", space, window, seed, {"cost": "cost"})
         return Assisted(inner, Proxy("cost", cost), 3)
 
     check(make)
