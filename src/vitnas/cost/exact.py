@@ -59,7 +59,7 @@ def macs(
     if attention not in get_args(Attention):
         raise unknown("attention", attention, get_args(Attention))
     options |= {"num_classes": num_classes, "img_size": img_size}
-    return _sum(_macs, arch, options, attention)
+    return _sum(unit_macs, arch, options, attention)
 
 
 def counters(**options: Any) -> dict[str, Callable[[Arch], int]]:
@@ -80,5 +80,6 @@ def _params(name: str, config: Config, kind: Kind) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _macs(name: str, config: Config, kind: Kind, attention: Attention) -> int:
+def unit_macs(name: str, config: Config, kind: Kind, attention: Attention) -> int:
+    """Return the multiply-adds of a unit of a family for one image."""
     return family(name).macs(config, kind, attention)
