@@ -31,42 +31,58 @@ COSTS = {"params": cost, "macs": lambda arch: 2 * cost(arch), "width": width}
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("text", "metric", "value"),
     [
-        ("6M", 6e6),
-        ("1.3G", 1.3e9),
-        ("5ms", 0.005),
-        ("5 ms", 0.005),
-        ("300k", 3e5),
-        ("5.4M", 5400000.0),
-        ("2_000_000", 2e6),
-        ("5.4e6", 5.4e6),
-        (".5B", 5e8),
-        ("250us", 0.00025),
-        (6_000_000, 6e6),
-        (1.5, 1.5),
+        ("6M", "params", 6e6),
+        ("1.3G", "macs", 1.3e9),
+        ("300k", "params", 3e5),
+        ("5.4M", "params", 5400000.0),
+        ("2_000_000", "params", 2e6),
+        ("5.4e6", "params", 5.4e6),
+        (".5B", "cream", 5e8),
+        (6_000_000, "params", 6e6),
+        (1.5, "macs", 1.5),
+        ("5ms", "latency", 0.005),
+        ("5 ms", "latency", 0.005),
+        ("250us", "latency", 0.00025),
+        (0.005, "latency", 0.005),
+        ("100MB", "memory", 1e8),
+        ("1.5 GiB", "memory", 1.5 * 2**30),
+        ("512B", "memory", 512.0),
     ],
 )
-def test_quantities_are_read_exactly(text: str | float, value: float) -> None:
-    assert parse_quantity(text) == value
+def test_quantities_are_read_exactly(text: str | float, metric: str, value: float) -> None:
+    assert parse_quantity(text, metric) == value
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "metric", "message"),
     [
-        ("six", "'six' is not a quantity; write for example 6M, 1.3G, 300k or 5ms"),
-        ("-6M", "'-6M' is not a quantity"),
-        ("", "'' is not a quantity"),
-        ("nan", "'nan' is not a quantity"),
-        (True, "True is not a quantity"),
-        ("1e400", "'1e400' is too large"),
-        ("6m", "'6m' has the unknown unit 'm'; did you mean 6M?"),
-        ("6 MB", "'6 MB' has the unknown unit 'MB' (allowed: k, K, M, G, B, T, s, ms, us, µs, ns)"),
+        ("six", "macs", "'six' is not a quantity; write for example 6M, 1.3G or 300k"),
+        ("soon", "latency", "'soon' is not a quantity; write for example 5ms or 300us"),
+        ("big", "memory", "'big' is not a quantity; write for example 100MB or 2GiB"),
+        ("-6M", "params", "'-6M' is not a quantity"),
+        ("", "params", "'' is not a quantity"),
+        ("nan", "params", "'nan' is not a quantity"),
+        (True, "params", "True is not a quantity"),
+        ("1e400", "params", "'1e400' is too large"),
+        ("6m", "params", "'6m' has the unknown unit 'm'; did you mean 6M?"),
+        ("6 MB", "params", "'6 MB' has the unknown unit 'MB' (allowed: k, K, M, G, B, T)"),
+        ("5ms", "params", "'5ms' has the unknown unit 'ms' (allowed: k, K, M, G, B, T)"),
+        ("5", "latency", "'5' has no unit; did you mean 5ms? (allowed: s, ms, us, µs, ns)"),
+        ("5M", "latency", "'5M' has the unknown unit 'M'; did you mean 5ms?"),
+        (
+            "100M",
+            "memory",
+            "'100M' has the unknown unit 'M'; did you mean 100MB? (allowed: B, kB, MB, GB, "
+            "KiB, MiB, GiB)",
+        ),
+        ("100mb", "memory", "'100mb' has the unknown unit 'mb'; did you mean 100MB?"),
     ],
 )
-def test_bad_quantities_say_what_is_allowed(text: str, message: str) -> None:
+def test_bad_quantities_say_what_is_allowed(text: str, metric: str, message: str) -> None:
     with pytest.raises(InputError) as error:
-        parse_quantity(text)
+        parse_quantity(text, metric)
     assert message in str(error.value)
 
 
@@ -130,7 +146,15 @@ def test_latency_is_shown_in_milliseconds() -> None:
     costs = {"latency": lambda arch: 0.004 * arch.embed_dim}
     with pytest.raises(InputError) as error:
         check_possible(TINY, [Limit("latency", maximum=0.005)], costs)
-    assert "latency <= 5 ms: the smallest in this space has 32 ms" in str(error.value)
+    assert "latency <= 5 ms: the smallest found has 32 ms" in str(error.value)
+
+
+def test_memory_is_shown_in_megabytes() -> None:
+    costs = {"memory": lambda arch: 1.5e6 * arch.embed_dim}
+    with pytest.raises(InputError) as error:
+        check_possible(TINY, [Limit("memory", minimum=1.25e9)], costs)
+    high = 1.5 * TINY.largest.embed_dim
+    assert f"memory >= 1,250 MB: the largest found has {high:g} MB, the" in str(error.value)
 
 
 def test_the_range_is_right_where_a_cost_falls_with_a_gene() -> None:

@@ -17,8 +17,18 @@ from vitnas.space import Space
 
 Costs: TypeAlias = Mapping[str, Callable[[Arch], float]]
 
-_EXPONENTS = {"": 0, "k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
-_EXPONENTS |= {"s": 0, "ms": -3, "us": -6, "µs": -6, "ns": -9}
+_Units: TypeAlias = Mapping[str, float]
+COUNTS: _Units = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+SECONDS: _Units = {"s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+BYTES: _Units = {
+    name: base**power
+    for base, names in ((1e3, ("B", "kB", "MB", "GB")), (2**10, ("B", "KiB", "MiB", "GiB")))
+    for power, name in enumerate(names)
+}
+_UNITS: Mapping[str, tuple[_Units, str]] = {
+    "latency": (SECONDS, "5ms or 300us"),
+    "memory": (BYTES, "100MB or 2GiB"),
+}
 _QUANTITY = re.compile(r"\s*(\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|\.\d+)\s*([A-Za-zµ]*)\s*")
 
 
@@ -97,8 +107,9 @@ def check_possible(space: Space, limits: Iterable[Limit], costs: Costs) -> None:
     """Refuse limits that no architecture of the space satisfies, without evaluating any.
 
     The range of a single cost is exact if every gene moves the cost in one direction, as params
-    and MACs do. Limits that are possible one by one but not together are tried exhaustively in
-    spaces of up to 10,000 architectures and by a bounded guided search in larger ones.
+    and MACs do. Latency and memory need not, so their range is what was found. Limits that are
+    possible one by one but not together are tried exhaustively in spaces of up to 10,000
+    architectures and by a bounded guided search in larger ones.
 
     Raises:
         InputError: the limits can't be met; the message has the range that the space offers, or
@@ -111,60 +122,76 @@ def check_possible(space: Space, limits: Iterable[Limit], costs: Costs) -> None:
     arch, distance = nearest(space, window.violation, random.Random(0))
     if distance > 0:
         metrics = sorted({limit.metric for limit in window.limits})
-        has = ", ".join(f"{metric} {_exact(metric, costs[metric](arch))}" for metric in metrics)
+        has = ", ".join(f"{metric} {exact(metric, costs[metric](arch))}" for metric in metrics)
         found = "satisfies" if space.size() <= ENUMERABLE else "was found that satisfies"
         together = " and ".join(map(str, window.limits))
         raise InputError(f"no architecture {found} {together}: the nearest has {has}")
 
 
-def parse_quantity(text: str | float) -> float:
-    """Read a number with an optional unit: 6M, 1.3G, 300k, 5ms (in seconds), 2_000_000, 5.4e6.
+def parse_quantity(text: str | float, metric: str = "params") -> float:
+    """Read the value of a metric, with the units that it has.
+
+    A latency needs a unit of time and is returned in seconds (5ms, 300us), a memory one of bytes
+    (100MB, 2GiB); other metrics are counts (6M, 1.3G, 300k, 2_000_000, 5.4e6). Numbers, not text,
+    are returned as they are.
 
     Raises:
-        InputError: it is no non-negative number, or the unit is unknown.
+        InputError: it is no non-negative number, or the unit is unknown or missing.
     """
+    units, example = _UNITS.get(metric, (COUNTS, "6M, 1.3G or 300k"))
     match = _QUANTITY.fullmatch(str(text))
     if isinstance(text, bool) or not match:
-        raise InputError(f"{text!r} is not a quantity; write for example 6M, 1.3G, 300k or 5ms")
+        raise InputError(f"{text!r} is not a quantity; write for example {example}")
     number, unit = match.groups()
-    if unit not in _EXPONENTS:
-        allowed = ", ".join(name for name in _EXPONENTS if name)
-        hint = f"; did you mean {number}{unit.upper()}?" if unit.upper() in _EXPONENTS else ""
-        raise InputError(f"{text!r} has the unknown unit {unit!r}{hint} (allowed: {allowed})")
-    value = float(Decimal(number).scaleb(_EXPONENTS[unit]))
-    if not math.isfinite(value):
+    if not isinstance(text, str):
+        return _finite(text, Decimal(number))
+    if unit not in units:
+        what = f"the unknown unit {unit!r}" if unit else "no unit"
+        near = next((u for u in (unit.upper(), f"{unit.upper()}B", "ms") if u in units), None)
+        hint = f"; did you mean {number}{near}?" if near else ""
+        allowed = ", ".join(name for name in units if name)
+        raise InputError(f"{text!r} has {what}{hint} (allowed: {allowed})")
+    return _finite(text, Decimal(number) * Decimal(str(units[unit])))
+
+
+def _finite(text: str | float, value: Decimal) -> float:
+    if not math.isfinite(float(value)):
         raise InputError(f"{text!r} is too large to be a quantity")
-    return value
+    return float(value)
 
 
 def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
     cost = costs[limit.metric]
     low = cost(cheapest(space, cost, space.smallest))
     high = cost(cheapest(space, lambda arch: -cost(arch), space.largest))
-    least, most = _exact(limit.metric, low), _exact(limit.metric, high)
+    least, most = exact(limit.metric, low), exact(limit.metric, high)
+    where = "found" if limit.metric in _UNITS else "in this space"
     if limit.maximum is not None and limit.maximum < low:
         bound = Limit(limit.metric, maximum=limit.maximum)
         yield (
             f"no architecture satisfies {bound}: "
-            f"the smallest in this space has {least}, the largest {most}"
+            f"the smallest {where} has {least}, the largest {most}"
         )
     if limit.minimum is not None and limit.minimum > high:
         bound = Limit(limit.metric, minimum=limit.minimum)
         yield (
             f"no architecture satisfies {bound}: "
-            f"the largest in this space has {most}, the smallest {least}"
+            f"the largest {where} has {most}, the smallest {least}"
         )
 
 
-def _exact(metric: str, value: float) -> str:
+def exact(metric: str, value: float) -> str:
+    """Return the value of a metric in the unit that people read it in."""
     if metric == "latency":
         return f"{value * 1e3:g} ms"
+    if metric == "memory":
+        return f"{value / 1e6:,g} MB"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 def _short(metric: str, value: float) -> str:
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         text = f"{value / scale:.4g}{unit}"
-        if value >= scale and parse_quantity(text) == value:
+        if metric not in _UNITS and value >= scale and parse_quantity(text) == value:
             return text
-    return _exact(metric, value)
+    return exact(metric, value)

@@ -43,7 +43,7 @@ class Options:
     targets: tuple[float | str, ...] = ()
 
     def __post_init__(self) -> None:
-        targets = tuple(map(parse_quantity, self.targets))
+        targets = tuple(parse_quantity(target, self.cost) for target in self.targets)
         if any(first <= second for first, second in pairwise(targets)):
             raise InputError(f"targets are {', '.join(map(str, self.targets))}; they must fall")
         object.__setattr__(self, "targets", targets)
