@@ -15,6 +15,8 @@ from vitnas.interop.originals import SOURCES
 from .calling import refusal
 from .conftest import Command
 
+COUNTED = ("--latency", "off")
+
 
 @pytest.fixture(autouse=True)
 def _width(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_profile_of_a_name_a_file_and_a_text(command: Command, tmp_path: Path) -
     path = tmp_path / "t.json"
     path.write_text(arch.to_json())
     for target in ("autoformer-tiny", str(path), arch.to_json()):
-        rows = cells(command("profile", target).out)
+        rows = cells(command("profile", target, *COUNTED).out)
         assert ["params", "exact", f"{cost.params(arch):,}"] in rows
         how = "exact, attention as the originals compute it"
         assert ["MACs", how, f"{cost.macs(arch):,}"] in rows
@@ -78,7 +80,7 @@ def test_profile_of_a_name_a_file_and_a_text(command: Command, tmp_path: Path) -
 def test_profile_of_what_other_systems_count_and_write(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "b.yaml"
     path.write_text(command("archs", "mmrazor-autoformer-base", "--to", "mmrazor").out)
-    rows = cells(command("profile", path).out)
+    rows = cells(command("profile", path, *COUNTED).out)
     assert ["complexity", "as counted by mmrazor", "10,570,049,856"] in rows
     assert ["params", "as counted by mmrazor-params", "54,318,664"] in rows
 
@@ -122,7 +124,7 @@ def test_s3_as_its_yaml(command: Command, tmp_path: Path) -> None:
 def test_profile_at_another_size(command: Command) -> None:
     arch = vitnas.arch("autoformer-tiny")
     words = ("--num-classes", "37", "--img-size", "160", "224")
-    rows = cells(command("profile", "autoformer-tiny", *words).out)
+    rows = cells(command("profile", "autoformer-tiny", *words, *COUNTED).out)
     params = cost.params(arch, num_classes=37, img_size=(160, 224))
     assert ["params", "exact", f"{params:,}"] in rows
 
@@ -132,11 +134,11 @@ def test_profile_of_a_model_folder_and_of_a_supernet(command: Command, searched:
         target = searched / folder
         config = json.loads((target / "config.json").read_text())
         arch = vitnas.Arch.from_dict(config.get("arch") or config["largest"])
-        result = command("profile", target)
+        result = command("profile", target, *COUNTED)
         assert result.code == 0
         params = f"{cost.params(arch, **config['options']):,}"
         assert ["params", "exact", params] in cells(result.out)
-        more = command("profile", target, "--num-classes", "37")
+        more = command("profile", target, "--num-classes", "37", *COUNTED)
         wider = f"{cost.params(arch, **{**config['options'], 'num_classes': 37}):,}"
         assert ["params", "exact", wider] in cells(more.out)
 
@@ -146,19 +148,19 @@ def test_a_convention_that_does_not_cover_the_net_is_explained(
 ) -> None:
     genes = {"depth": 1, "embed_dim": 64, "num_heads": (1,), "mlp_ratio": (4,)}
     model = vitnas.build(vitnas.Arch("autoformer", **genes), 3, 32, abs_pos=False)
-    result = command("profile", vitnas.save(model, tmp_path / "model"))
+    result = command("profile", vitnas.save(model, tmp_path / "model"), *COUNTED)
     assert ["complexity", "as counted by cream", "–"] in cells(result.out)
     note = "–: convention cream is known for abs_pos and max_relative_position 14 only"
     assert result.out.splitlines()[-1] == note
 
 
 def test_only_the_convention_of_its_original_stands_beside_a_net(command: Command) -> None:
-    rows = cells(command("profile", "s3-tiny").out)
+    rows = cells(command("profile", "s3-tiny", *COUNTED).out)
     assert [row for row in rows if row[0] == "complexity"] == [
         ["complexity", "as counted by s3", "4,627,170,816"]
     ]
     plain = vitnas.Arch("vit", depth=1, embed_dim=64, num_heads=(1,), mlp_ratio=(4,))
-    assert "complexity" not in command("profile", plain.to_json()).out
+    assert "complexity" not in command("profile", plain.to_json(), *COUNTED).out
 
 
 @pytest.mark.parametrize(

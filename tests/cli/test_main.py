@@ -21,15 +21,17 @@ from .conftest import Command
 FLAGS = {
     "quickstart": "seed trials",
     "train": "data device root set space",
-    "search": "batch-size data device images max-macs max-params min-macs min-params name "
-    "racing root seed set strategy tied trials",
+    "search": "batch-size data device images max max-latency max-macs max-memory max-params "
+    "measure min min-latency min-macs min-memory min-params name objective racing root seed set "
+    "strategy tied trials",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
     "min-params option root rounds seed set space subnets trials",
     "extract": "arch output search side trial",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",
     "evaluate": "batch-size data device root split",
-    "profile": "img-size num-classes",
+    "profile": "backend batch-size device dtype img-size latency num-classes repeats space table "
+    "threads",
     "convert": "arch config lossy source space to",
     "spaces": "img-size num-classes",
     "archs": "space to",

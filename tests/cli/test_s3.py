@@ -61,7 +61,7 @@ def test_impossible_limits_are_refused_with_the_range(tmp_path: Path, command: C
 def test_listings_show_the_stages(command: Command) -> None:
     assert "(64, 96, 128), (160, 192, 224)" in command("spaces", "s3-tiny").out
     assert "s3-small" in command("archs").out
-    assert "28,328,674" in command("profile", "s3-tiny").out
+    assert "28,328,674" in command("profile", "s3-tiny", "--latency", "off").out
 
 
 def test_an_official_checkpoint_becomes_a_model(tmp_path: Path, command: Command) -> None:
@@ -70,7 +70,7 @@ def test_an_official_checkpoint_becomes_a_model(tmp_path: Path, command: Command
     torch.save({"model": {**recorded.weights, **recorded.buffers}}, path)
     found = command("convert", path, tmp_path / "s3", "--source", "s3")
     assert (found.code, found.out) == (0, f"s3 model written to {tmp_path / 's3'}\n")
-    profiled = command("profile", tmp_path / "s3").out
+    profiled = command("profile", tmp_path / "s3", "--latency", "off").out
     assert f"{int(recorded.metadata['n_params']):,}" in profiled
     refused = command("convert", path, tmp_path / "other", "--source", "s3", "--arch", "s3-tiny")
     assert refused.code == 2

@@ -112,7 +112,7 @@ def evolve_space(
     # read back, so that the order of the genes is that of the rounds' config.yaml
     start = read(as_mapping(recipe_space(settings)))
     constants = _read_options(options)
-    limits = read_limits(max_params, min_params, max_macs, min_macs)
+    limits = read_limits({"params": (min_params, max_params), "macs": (min_macs, max_macs)})
     check_settings(start, limits, rounds, subnets, constants)
     if later_epochs is not None:
         dataclasses.replace(settings, epochs=later_epochs)  # refuses a wrong number

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vitnas.cli.log import say, table
-from vitnas.cli.searching import load_supernet, read_limits, search_split, training_prior
+from vitnas.cli.measuring import read_measure, search_costs
+from vitnas.cli.searching import (
+    load_supernet,
+    read_limits,
+    search_split,
+    training_prior,
+    with_objectives,
+)
 from vitnas.cli.usage import (
+    Least,
     MaybeName,
     MaybeNumber,
     MaybeQuantity,
     MaybeRoot,
+    Measures,
+    Most,
     Name,
+    Names,
     Number,
     NumberOrAuto,
     Settings,
@@ -38,6 +50,14 @@ def search(
     min_params: MaybeQuantity = None,
     max_macs: MaybeQuantity = None,
     min_macs: MaybeQuantity = None,
+    max_latency: MaybeQuantity = None,
+    min_latency: MaybeQuantity = None,
+    max_memory: MaybeQuantity = None,
+    min_memory: MaybeQuantity = None,
+    most: Most = (),
+    least: Least = (),
+    objective: Names = (),
+    measure: Measures = (),
     tied: Literal["on", "off"] = "off",
     name: MaybeName = None,
     data: MaybeName = None,
@@ -62,6 +82,17 @@ def search(
         min_params: at least this many parameters.
         max_macs: at most this many multiply-adds an image, such as 1.3G.
         min_macs: at least this many multiply-adds an image.
+        max_latency: at most this long for a batch, such as 5ms; measured here, by kind of block.
+        min_latency: at least this long for a batch.
+        max_memory: at most this much for activations at inference, such as 100MB.
+        min_memory: at least this much for activations.
+        most: at most this much of any metric: params, macs, latency, memory, or a count of an
+            original, such as cream=1.4G.
+        least: at least this much of any metric.
+        objective: a metric to minimize beside the score, with a strategy that can (nsga2).
+        measure: what latency and memory are for, such as batch_size=8, threads=1, dtype=bfloat16,
+            backend=compile (or onnxruntime) or device=cpu; by default one image in float32 on
+            --device, run by torch without a compiler.
         tied: on searches only subnets whose layers are all equal, or all of a stage.
         name: of this search inside the run; by default the strategy.
         data: a data set, where the supernet does not say which.
@@ -80,28 +111,38 @@ def search(
     from vitnas.search.searcher import read_options
     from vitnas.train.reading import parse_override
 
-    given = read_options(strategy, dict(map(parse_override, options)))
-    limits = read_limits(max_params, min_params, max_macs, min_macs)
+    chosen = with_objectives(strategy, dict(map(parse_override, options)), objective)
+    given = read_options(strategy, chosen)
+    flags = {
+        "params": (min_params, max_params),
+        "macs": (min_macs, max_macs),
+        "latency": (min_latency, max_latency),
+        "memory": (min_memory, max_memory),
+    }
+    limits, measures = read_limits(flags, least, most), read_measure(measure)
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
     source = layout.supernet_folder(run)
 
-    from vitnas import cost
     from vitnas.cli.progress import SearchProgress
     from vitnas.devices import resolve_device
     from vitnas.folder import read_config
     from vitnas.search import ledger
     from vitnas.search.answer import answers
-    from vitnas.search.limits import Window, check_possible
+    from vitnas.search.limits import Window
     from vitnas.search.searcher import make_searcher
     from vitnas.search.study import search as run_search
 
     target = str(resolve_device(device))
     net, space = load_supernet(source)
     space = space.with_tied() if tied == "on" else space
-    costs = cost.counters(**net.config.to_dict())
+    name = name or strategy + ("-tied" if tied == "on" else "")
+    folder = run / layout.SEARCHES / name
+    objectives = [*given.get("minimize", ()), *filter(None, [given.get("cost")])]
+    costs, measured = search_costs(
+        run, folder, space, net.config.to_dict(), limits, objectives, device, measures
+    )
     window = Window(limits, costs)
-    check_possible(space, limits, costs)  # before images are decoded
     if given.get("initial") == "prior":
         given["prior"] = training_prior(run, net, space, window)
     make_searcher(strategy, space, window, seed, given)  # refuses options that don't fit
@@ -112,8 +153,12 @@ def search(
     split, told = search_split(run, source, opened, input, images, seed)
     racing_seed = seed if racing == "on" else None
     evaluate = _evaluation(run, net, split, batch_size, target, racing_seed)
-    name = name or strategy + ("-tied" if tied == "on" else "")
     with SearchProgress(trials) as shown:
+
+        def on_trial(record: Record) -> None:
+            measured.keep(folder)
+            shown(record)
+
         records = run_search(
             space,
             evaluate,
@@ -123,14 +168,16 @@ def search(
             costs=costs,
             trials=trials,
             seed=seed,
-            folder=run / layout.SEARCHES / name,
+            folder=folder,
             racing=racing == "on",
             evaluated_on=told,
-            on_trial=shown,
+            on_trial=on_trial,
         )
     title = f"{name}: {len(records)} subnets, top-1 on {len(split)} search images"
     settings = ledger.Settings(space, limits, strategy, given, seed, told)
-    _show(records, answers(settings, records, costs), space, title)
+    _show(records, answers(settings, records, costs), space, costs, title)
+    if measured.settings is not None:
+        say(str(measured))
     return records
 
 
@@ -173,15 +220,19 @@ def _evaluation(
     return lambda archs, hopeless: prepared()(archs, hopeless)
 
 
-def _show(records: list[Record], top: list[Record], space: Space, title: str) -> None:
+def _show(
+    records: list[Record], top: list[Record], space: Space, costs: Iterable[str], title: str
+) -> None:
     """Print what was found, and its first with all its genes."""
     from vitnas.report.figures.style import quantity
+    from vitnas.search.limits import exact
     from vitnas.search.summary import summary
 
     if not top:
         say(f"{title}; there is none")
         return
     stopped = sum(record.state == "stopped" for record in records)
+    others = [name for name in costs if name not in ("params", "macs")]
     rows = [
         [
             str(record.number),
@@ -189,12 +240,13 @@ def _show(records: list[Record], top: list[Record], space: Space, title: str) ->
             f"{record.metrics['loss']:.4f}",
             f"{record.metrics['params']:,.0f}",
             quantity(record.metrics["macs"]),
+            *(exact(name, record.metrics[name]) for name in others),
             *(f"{value:.4g}" for value in summary(space, record.arch).values()),
         ]
         for record in top
     ]
     genes = [re.sub("^(mean|total)_", r"\1\n", name) for name in summary(space, top[0].arch)]
-    table(title, ["trial", "top-1", "loss", "params", "MACs", *genes], rows, left=0)
+    table(title, ["trial", "top-1", "loss", "params", "MACs", *others, *genes], rows, left=0)
     if stopped:
         say(f"{stopped} subnets were stopped early: they can't be among these, nor on a front")
     say(f"best: {top[0].arch.to_json()}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError
 
@@ -17,24 +19,68 @@ if TYPE_CHECKING:
 
 
 def read_limits(
-    max_params: str | None, min_params: str | None, max_macs: str | None, min_macs: str | None
+    flags: Mapping[str, tuple[str | None, str | None]],
+    least: Sequence[str] = (),
+    most: Sequence[str] = (),
 ) -> tuple[Limit, ...]:
-    """Return the limits that the flags of a command give.
+    """Return the limits that a command gives: flags of their own, `--min` and `--max NAME=VALUE`.
 
     Raises:
-        InputError: a flag is no quantity, or they contradict each other.
+        InputError: a metric is unknown, a value is no quantity or given twice, or two contradict
+            each other.
     """
+    from vitnas.cost.metrics import check_metrics
     from vitnas.search.limits import Limit, parse_quantity
 
-    def read(text: str | None) -> float | None:
-        return None if text is None else parse_quantity(text)
+    ends = {name: list(pair) for name, pair in flags.items()}
+    for end, (flag, given) in enumerate((("--min", least), ("--max", most))):
+        for text in given:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise InputError(f"{flag} {text!r} must look like NAME=VALUE, e.g. params=6M")
+            check_metrics([name])
+            pair = ends.setdefault(name, [None, None])
+            if pair[end] is not None:
+                raise InputError(f"{flag} of {name} is given twice")
+            pair[end] = value
 
-    given = {"params": (min_params, max_params), "macs": (min_macs, max_macs)}
+    def read(text: str | None, metric: str) -> float | None:
+        return None if text is None else parse_quantity(text, metric)
+
     return tuple(
-        Limit(metric, read(low), read(high))
-        for metric, (low, high) in given.items()
+        Limit(metric, read(low, metric), read(high, metric))
+        for metric, (low, high) in ends.items()
         if low is not None or high is not None
     )
+
+
+def with_objectives(
+    strategy: str, options: Mapping[str, Any], objectives: Sequence[str]
+) -> dict[str, Any]:
+    """Return the options of a strategy, with the metrics that it is to minimize beside the score.
+
+    Raises:
+        InputError: the strategy knows the score only, or a metric is unknown.
+    """
+    from vitnas.cost.metrics import check_metrics
+    from vitnas.search.searcher import STRATEGIES, find_strategy
+
+    def takes(name: str) -> bool:
+        return "minimize" in {field.name for field in dataclasses.fields(STRATEGIES[name].options)}
+
+    find_strategy(strategy)
+    check_metrics(objectives)
+    if not objectives:
+        return dict(options)
+    if not takes(strategy):
+        able = ", ".join(filter(takes, STRATEGIES))
+        raise InputError(
+            f"--objective {objectives[0]}: strategy {strategy} has one objective, the score; "
+            f"strategies with more: {able}"
+        )
+    if "minimize" in options:
+        raise InputError("the objectives are given twice: --objective and --set minimize")
+    return {**options, "minimize": tuple(objectives)}
 
 
 def load_supernet(folder: Path) -> tuple[Supernet, Space]:

@@ -40,6 +40,24 @@ Settings: TypeAlias = Annotated[
     UseAppendAction,
     arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="(repeatable)"),
 ]
+Names: TypeAlias = Annotated[
+    tuple[str, ...], UseAppendAction, arg(metavar="NAME", help_behavior_hint="(repeatable)")
+]
+Measures: TypeAlias = Annotated[
+    tuple[str, ...],
+    UseAppendAction,
+    arg(metavar="FIELD=VALUE", help_behavior_hint="(repeatable)"),
+]
+Least: TypeAlias = Annotated[
+    tuple[str, ...],
+    UseAppendAction,
+    arg(name="min", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
+]
+Most: TypeAlias = Annotated[
+    tuple[str, ...],
+    UseAppendAction,
+    arg(name="max", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
+]
 
 
 def read_sizes(sizes: tuple[int, ...]) -> tuple[int, int]:

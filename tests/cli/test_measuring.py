@@ -1,0 +1,215 @@
+"""`vitnas search` under limits on latency, memory, and what originals count; objectives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import vitnas
+from vitnas import cost
+from vitnas.cli.measuring import TABLE
+from vitnas.cost.table import LatencyTable
+from vitnas.search.ledger import read
+from vitnas.supernet import Supernet
+
+from .calling import files_in, refusal
+from .conftest import Command
+
+ON_CPU = ("--device", "cpu", "--images", "20", "--batch-size", "20")
+RANDOM = ("--strategy", "random", *ON_CPU)
+
+
+def supernet(run: Path) -> Supernet:
+    net = vitnas.load(run / "supernet")
+    assert isinstance(net, Supernet)
+    return net
+
+
+def peaks(run: Path) -> tuple[int, int]:
+    """Return the peak memory of the smallest and the largest subnet."""
+    net = supernet(run)
+    assert net.space is not None
+    ends = (net.space.smallest, net.space.largest)
+    low, high = (cost.memory(arch, **net.config.to_dict(), device="cpu") for arch in ends)
+    return low, high
+
+
+@pytest.fixture(scope="module")
+def timed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a search of three subnets under a limit on latency."""
+    from vitnas.cli import main
+
+    run = tmp_path_factory.mktemp("timed") / "run"
+    shutil.copytree(trained, run)
+    words = ("search", str(run), *RANDOM, "--trials", "3", "--max-latency", "10s")
+    assert main([*words, "--measure", "threads=1"]) == 0
+    return run
+
+
+def test_latency_comes_from_a_table_that_the_search_keeps(timed: Path) -> None:
+    settings, records = read(timed / "searches" / "random")
+    table = LatencyTable.load(timed / "searches" / "random" / TABLE)
+    assert [str(limit) for limit in settings.limits] == ["latency <= 10000 ms"]
+    assert [record.metrics["latency"] for record in records] == [table(r.arch) for r in records]
+    assert table.settings == cost.settings("cpu", threads=1)
+    assert table.error.archs == 10
+    (kept,) = (timed / "cache").glob("latency-*.json")
+    assert LatencyTable.load(kept) == table
+
+
+def test_a_search_goes_on_with_its_own_table(timed: Path, tmp_path: Path, command: Command) -> None:
+    run = Path(shutil.copytree(timed, tmp_path / "run"))
+    for kept in (run / "cache").glob("latency-*.json"):
+        kept.unlink()
+    words = ("search", run, *RANDOM, "--trials", "4", "--max-latency", "10s")
+    result = command(*words, "--measure", "threads=1")
+    assert result.code == 0
+    assert "measuring" not in result.err
+    table = LatencyTable.load(run / "searches" / "random" / TABLE)
+    told = f"latency and memory are for {table.settings}; {table.error}"
+    assert result.out.splitlines()[-1] == told
+    records = read(run / "searches" / "random")[1]
+    assert len(records) == 4
+    assert records[-1].metrics["latency"] == table(records[-1].arch)
+
+    before = files_in(run)
+    other = refusal(command(*words, "--measure", "threads=1", "--measure", "batch_size=2"))
+    path = run / "searches" / "random" / TABLE
+    assert other == (
+        f"the latency table {path} was measured with batch_size 1, not 2, and holds there only; "
+        "measure another one"
+    )
+    assert files_in(run) == before
+
+
+def test_another_search_of_the_run_measures_nothing(
+    timed: Path, tmp_path: Path, command: Command
+) -> None:
+    run = Path(shutil.copytree(timed, tmp_path / "run"))
+    words = ("search", run, *RANDOM, "--name", "second", "--trials", "2", "--min-latency", "1ns")
+    result = command(*words, "--measure", "threads=1")
+    assert result.code == 0
+    assert "measuring" not in result.err
+    tables = [run / "searches" / name / TABLE for name in ("random", "second")]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_impossible_latencies_show_what_was_found(timed: Path, command: Command) -> None:
+    before = files_in(timed)
+    words = ("search", timed, *RANDOM, "--trials", "2", "--name", "none", "--measure", "threads=1")
+    refused = refusal(command(*words, "--max-latency", "1ns"))
+    net, table = supernet(timed), LatencyTable.load(timed / "searches" / "random" / TABLE)
+    assert net.space is not None
+    low = min(table(arch) for arch in net.space)
+    assert refused.startswith("no architecture satisfies latency <= 1e-06 ms: the smallest found ")
+    assert f"has {1e3 * low:g} ms, the largest " in refused
+    both = refusal(command(*words, "--max-latency", "10s", "--max-params", "1k"))
+    assert both.startswith("no architecture satisfies params <= 1k: the smallest in this space has")
+    assert files_in(timed) == before
+
+
+def test_memory_is_limited_and_minimized(run: Path, command: Command) -> None:
+    low, high = peaks(run)
+    between = (low + high) // 2
+    words = ("search", run, "--strategy", "nsga2", *ON_CPU, "--trials", "6")
+    options = ("--set", "population=3", "--set", "generations=2", "--objective", "memory")
+    result = command(*words, *options, "--max-memory", f"{between}B")
+    assert result.code == 0
+    told = f"latency and memory are for {cost.settings('cpu')}"
+    assert result.out.splitlines()[-1] == told
+    settings, records = read(run / "searches" / "nsga2")
+    assert settings.options["minimize"] == ["memory"]
+    net = supernet(run)
+    for record in records:
+        peak = cost.memory(record.arch, **net.config.to_dict(), device="cpu")
+        assert record.metrics["memory"] == peak <= between
+    assert not (run / "searches" / "nsga2" / TABLE).exists()
+
+
+def test_impossible_memory_shows_what_was_found(trained: Path, command: Command) -> None:
+    low, high = peaks(trained)
+    words = ("search", trained, *RANDOM, "--trials", "1")
+    assert refusal(command(*words, "--max-memory", "1kB")) == (
+        f"no architecture satisfies memory <= 0.001 MB: the smallest found has {low / 1e6:,g} MB, "
+        f"the largest {high / 1e6:,g} MB"
+    )
+    doubled = refusal(command(*words, "--max-memory", "1kB", "--measure", "batch_size=2"))
+    assert doubled != refusal(command(*words, "--max-memory", "1kB"))
+
+
+def test_what_an_original_counts_can_be_limited(run: Path, command: Command) -> None:
+    net = supernet(run)
+    assert net.space is not None
+    counts = [
+        cost.convention("cream", arch, **net.config.to_dict())
+        for arch in (net.space.smallest, net.space.largest)
+    ]
+    words = ("search", run, *RANDOM, "--trials", "2", "--name", "cream")
+    middle = sum(counts) / 2
+    assert command(*words, "--max", f"cream={middle}").code == 0
+    for record in read(run / "searches" / "cream")[1]:
+        wanted = cost.convention("cream", record.arch, **net.config.to_dict())
+        assert record.metrics["cream"] == wanted <= middle
+    assert refusal(command(*words, "--name", "no", "--min", "cream=1T")) == (
+        f"no architecture satisfies cream >= 1000G: the largest in this space has "
+        f"{counts[1]:,.0f}, the smallest {counts[0]:,.0f}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-latency", "5"), "'5' has no unit; did you mean 5ms? (allowed: s, ms, us, µs, ns)"),
+        (("--max-latency", "5M"), "'5M' has the unknown unit 'M'; did you mean 5ms? (allowed: s, "
+         "ms, us, µs, ns)"),
+        (("--max-memory", "100M"), "'100M' has the unknown unit 'M'; did you mean 100MB? (allowed: "
+         "B, kB, MB, GB, KiB, MiB, GiB)"),
+        (("--min-latency", "5ms", "--max-latency", "4ms"), "the limit on latency is reversed: 5 ms "
+         "is above 4 ms"),
+        (("--max", "params"), "--max 'params' must look like NAME=VALUE, e.g. params=6M"),
+        (("--min", "parms=3"), "unknown metric 'parms'; did you mean 'params'? (allowed: "
+         "{metrics})"),
+        (("--max", "params=9k", "--max-params", "8k"), "--max of params is given twice"),
+        (("--objective", "latency"), "--objective latency: strategy evolution has one objective, "
+         "the score; strategies with more: {many}"),
+        (("--strategy", "nsga2", "--objective", "flops"), "unknown metric 'flops' (allowed: "
+         "{metrics})"),
+        (("--strategy", "nsga2", "--objective", "params", "--set", "minimize=[macs]"),
+         "the objectives are given twice: --objective and --set minimize"),
+        (("--measure", "threads=1"), "--measure is of latency and memory, which this search does "
+         "not ask for"),
+        (("--max-memory", "1GB", "--measure", "batch=1"), "unknown setting to measure with 'batch';"
+         " did you mean 'batch_size'? (allowed: backend, batch_size, device, dtype, threads)"),
+        (("--max-memory", "1GB", "--measure", "threads=2", "--measure", "threads=3"),
+         "--measure threads is given twice"),
+        (("--max-memory", "1GB", "--measure", "dtype=half"), "unknown dtype 'half' (allowed: "
+         "bfloat16, float16, float32)"),
+    ],
+)  # fmt: skip
+def test_refused_words_leave_no_trace(
+    words: tuple[str, ...], message: str, trained: Path, command: Command
+) -> None:
+    from vitnas.cost.metrics import METRICS
+    from vitnas.search.searcher import STRATEGIES
+
+    before = files_in(trained)
+    metrics = ", ".join(sorted((*METRICS, *cost.CONVENTIONS)))
+    many = ", ".join(n for n, s in STRATEGIES.items() if hasattr(s.options(), "minimize"))
+    told = refusal(command("search", trained, "--device", "cpu", *words))
+    assert told == message.format(metrics=metrics, many=many)
+    assert files_in(trained) == before
+
+
+def test_a_damaged_table_is_refused(timed: Path, tmp_path: Path, command: Command) -> None:
+    run = Path(shutil.copytree(timed, tmp_path / "run"))
+    path = run / "searches" / "random" / TABLE
+    record = json.loads(path.read_text())
+    del record["rows"]
+    path.write_text(json.dumps(record))
+    words = ("search", run, *RANDOM, "--trials", "3", "--max-latency", "10s")
+    assert refusal(command(*words, "--measure", "threads=1")) == (
+        f"{path} is no latency table: KeyError('rows')"
+    )
