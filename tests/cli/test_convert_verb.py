@@ -20,7 +20,7 @@ from vitnas.folder import read_config
 from vitnas.interop import cream, mmrazor, nni
 from vitnas.interop.convert import SOURCES
 
-from .calling import files_in, refusal
+from .calling import disk_of, files_in, refusal
 from .conftest import Command
 from .images import write_images
 
@@ -159,6 +159,18 @@ def test_a_model_folder_is_written_for_another_system(tmp_path: Path, command: C
     words = ("--to", "nni", "--source", "nni")
     told = refusal(command("convert", tmp_path / "net", tmp_path / "b.pth", *words))
     assert told.endswith("is a model folder, which needs neither source nor config")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, command: Command) -> None:
+    torch.save(nni_case(SUPERNET).weights(), tmp_path / "net.pth")
+    before = files_in(tmp_path)
+    with disk_of(100_000):
+        result = command("convert", tmp_path / "net.pth", tmp_path / "out.pth", "--to", "mmrazor")
+    assert refusal(result).startswith("the MMRazor AutoFormer can't hold this net: its patches are")
+    with disk_of(100_000):
+        result = command("convert", tmp_path / "net.pth", tmp_path / "out.pth", "--to", "nni")
+    assert refusal(result) == f"can't write {tmp_path / 'out.pth'}: File too large"
+    assert files_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("to", ["nni", "cream"])

@@ -198,6 +198,7 @@ def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
         "img_size": config.img_size[0],
         "gp": config.pool == "avg",
         "change_qkv": width is None,
+        "pre_norm": not config.post_norm,
         **supernet(largest if space is None else space.largest, width),
     }
 
@@ -319,11 +320,6 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if name in _OFF and value:
             raise InputError(f"official AutoFormer config: {name}={value!r} is not supported")
     given = {**_DEFAULTS, **config}
-    if not given["pre_norm"]:
-        raise InputError(
-            "official AutoFormer config: pre_norm is off; no official command trains such a net, "
-            "and this model has pre-norm blocks only"
-        )
     if given["change_qkv"] and given["embed_dim"] != HEAD_DIM * given["num_heads"]:
         raise InputError(
             f"official AutoFormer config: with change_qkv, embed_dim must be {HEAD_DIM} times "
@@ -349,6 +345,8 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         **{name: given[name] for name in _SAME},
         "head_dim": HEAD_DIM,
         "pool": "avg" if given["gp"] else "token",
+        "post_norm": not given["pre_norm"],
+        "final_norm": given["pre_norm"],
         "fixed_attn_dim": fixed,
     }
 

@@ -1,0 +1,83 @@
+"""NNI's flat descriptions of architectures."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vitnas
+from vitnas.arch import Arch
+from vitnas.errors import InputError
+from vitnas.interop import nni
+
+from .recorded_nni import SUPERNET, case
+from .test_nni import searched
+
+layers = st.integers(1, 4)
+
+
+@given(layers.flatmap(lambda n: st.tuples(
+    st.just(n),
+    st.lists(st.sampled_from([3, 3.5, 4]), min_size=n, max_size=n),
+    st.lists(st.integers(1, 10), min_size=n, max_size=n),
+    st.integers(1, 640),
+)))  # fmt: skip
+def test_descriptions_round_trip(genes: Any) -> None:
+    depth, ratios, heads, width = genes
+    theirs: dict[str, Any] = {"embed_dim": width, "depth": depth}
+    for i in range(depth):
+        theirs |= {f"mlp_ratio_{i}": ratios[i], f"num_head_{i}": heads[i]}
+    arch = nni.arch(theirs)
+    assert nni.foreign(arch) == theirs
+    inactive = {f"mlp_ratio_{depth}": 3, f"num_head_{depth}": 1}
+    assert nni.arch({**theirs, **inactive}) == arch
+    assert nni.arch({"mutation_summary": theirs}) == arch
+
+
+def test_inactive_layers_are_written_at_the_minimum_of_a_space() -> None:
+    recorded = case(SUPERNET).metadata
+    space = searched(recorded["config"])
+    smallest = recorded["subnets"][1]["arch"]
+    assert nni.foreign(nni.arch(smallest), space) == smallest
+    with pytest.raises(InputError, match="the space allows 48, 64, 80"):
+        nni.foreign(nni.arch({**smallest, "embed_dim": 49}), space)
+
+
+def test_text_is_read_too() -> None:
+    theirs = case(SUPERNET).metadata["subnets"][2]["arch"]
+    assert nni.arch(str(theirs).replace("'", '"')) == nni.arch(theirs)
+
+
+FLAT = {"embed_dim": 48, "depth": 2, "mlp_ratio_0": 2, "num_head_0": 1, "mlp_ratio_1": 2.5,
+        "num_head_1": 3}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "NNI AutoFormer architecture: it must be a mapping, got []"),
+        ("[1", "NNI AutoFormer architecture: not valid YAML: while parsing"),
+        ({}, "NNI AutoFormer architecture: depth, embed_dim missing"),
+        ({"mutation_summary": 3}, "it must be a mapping, got 3"),
+        ({**FLAT, "depth": 3}, "mlp_ratio_2, num_head_2 missing"),
+        ({**FLAT, "depth": "2"}, "depth is '2', not a whole number"),
+        ({**FLAT, "depth": True}, "depth is True, not a whole number"),
+        ({**FLAT, "num_heads_1": 3}, "unknown NNI AutoFormer gene 'num_heads_1'; did you mean"),
+        ({**FLAT, "num_head_1": 0}, "num_heads is (1, 0), it must be positive"),
+        ({**FLAT, "num_head_1": None}, "gene num_heads is None"),
+    ],
+)
+def test_malformed_descriptions_are_refused(record: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        nni.arch(record)
+
+
+def test_descriptions_of_what_nni_lacks_are_refused() -> None:
+    with pytest.raises(InputError, match="the NNI AutoFormer has no vit architectures"):
+        nni.foreign(Arch("vit", **nni.arch(FLAT)))
+    with pytest.raises(InputError, match="has no gene head_dim, patch_size in its subnets"):
+        nni.foreign(vitnas.space("autoformer-digits").smallest)
