@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import vitnas
 from vitnas.errors import InputError
 from vitnas.proxies import PROXIES, dss, of_arch, synflow
+from vitnas.search import predictor
 from vitnas.space import Choice, Space
 
 IMAGE = (2, 1, 1)
@@ -127,6 +128,10 @@ def test_a_network_without_attention_has_no_dss() -> None:
     assert str(error.value) == (
         "DSS needs a model with linear layers inside modules named attn and mlp"
     )
+
+
+def test_search_knows_the_names_without_torch() -> None:
+    assert tuple(PROXIES) == predictor.PROXIES
 
 
 def test_an_unknown_name_is_refused() -> None:

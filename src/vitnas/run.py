@@ -3,7 +3,7 @@
 config.yaml      the recipe: everything needed to repeat the training
 checkpoints/     training state; `metrics.jsonl` beside it
 supernet/        the trained supernet as a model folder
-searches/NAME/   one search each, with its ledger `study.journal`
+searches/NAME/   one search each, with its ledger `study.journal`, maybe with `latency.json`
 models/NAME/     extracted, fine-tuned and retrained models
 rounds/K/        of a space evolution: the run of each round
 space-evolution/ what each round found out, with its ledger; `space.yaml` is the last space
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SUPERNET, SEARCHES, MODELS, CONFIG = "supernet", "searches", "models", "config.yaml"
 ROUNDS, EVOLUTION, SPACE = "rounds", "space-evolution", "space.yaml"
+LATENCY = "latency.json"
 
 
 def supernet_folder(run: Path) -> Path:

@@ -22,8 +22,8 @@ FLAGS = {
     "quickstart": "seed trials",
     "train": "data device root set space",
     "search": "batch-size data device images max max-latency max-macs max-memory max-params "
-    "measure min min-latency min-macs min-memory min-params name objective racing root seed set "
-    "strategy tied trials",
+    "measure min min-latency min-macs min-memory min-params name objective oversample predictor "
+    "racing root scorer seed set strategy tied trials",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
     "min-params option root rounds seed set space subnets trials",
     "extract": "arch output search side trial",

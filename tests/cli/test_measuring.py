@@ -10,8 +10,8 @@ import pytest
 
 import vitnas
 from vitnas import cost
-from vitnas.cli.measuring import TABLE
 from vitnas.cost.table import LatencyTable
+from vitnas.run import LATENCY
 from vitnas.search.ledger import read
 from vitnas.supernet import Supernet
 
@@ -51,7 +51,7 @@ def timed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_latency_comes_from_a_table_that_the_search_keeps(timed: Path) -> None:
     settings, records = read(timed / "searches" / "random")
-    table = LatencyTable.load(timed / "searches" / "random" / TABLE)
+    table = LatencyTable.load(timed / "searches" / "random" / LATENCY)
     assert [str(limit) for limit in settings.limits] == ["latency <= 10000 ms"]
     assert [record.metrics["latency"] for record in records] == [table(r.arch) for r in records]
     assert table.settings == cost.settings("cpu", threads=1)
@@ -68,7 +68,7 @@ def test_a_search_goes_on_with_its_own_table(timed: Path, tmp_path: Path, comman
     result = command(*words, "--measure", "threads=1")
     assert result.code == 0
     assert "measuring" not in result.err
-    table = LatencyTable.load(run / "searches" / "random" / TABLE)
+    table = LatencyTable.load(run / "searches" / "random" / LATENCY)
     told = f"latency and memory are for {table.settings}; {table.error}"
     assert result.out.splitlines()[-1] == told
     records = read(run / "searches" / "random")[1]
@@ -77,7 +77,7 @@ def test_a_search_goes_on_with_its_own_table(timed: Path, tmp_path: Path, comman
 
     before = files_in(run)
     other = refusal(command(*words, "--measure", "threads=1", "--measure", "batch_size=2"))
-    path = run / "searches" / "random" / TABLE
+    path = run / "searches" / "random" / LATENCY
     assert other == (
         f"the latency table {path} was measured with batch_size 1, not 2, and holds there only; "
         "measure another one"
@@ -93,7 +93,7 @@ def test_another_search_of_the_run_measures_nothing(
     result = command(*words, "--measure", "threads=1")
     assert result.code == 0
     assert "measuring" not in result.err
-    tables = [run / "searches" / name / TABLE for name in ("random", "second")]
+    tables = [run / "searches" / name / LATENCY for name in ("random", "second")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
@@ -101,7 +101,7 @@ def test_impossible_latencies_show_what_was_found(timed: Path, command: Command)
     before = files_in(timed)
     words = ("search", timed, *RANDOM, "--trials", "2", "--name", "none", "--measure", "threads=1")
     refused = refusal(command(*words, "--max-latency", "1ns"))
-    net, table = supernet(timed), LatencyTable.load(timed / "searches" / "random" / TABLE)
+    net, table = supernet(timed), LatencyTable.load(timed / "searches" / "random" / LATENCY)
     assert net.space is not None
     low = min(table(arch) for arch in net.space)
     assert refused.startswith("no architecture satisfies latency <= 1e-06 ms: the smallest found ")
@@ -126,7 +126,7 @@ def test_memory_is_limited_and_minimized(run: Path, command: Command) -> None:
     for record in records:
         peak = cost.memory(record.arch, **net.config.to_dict(), device="cpu")
         assert record.metrics["memory"] == peak <= between
-    assert not (run / "searches" / "nsga2" / TABLE).exists()
+    assert not (run / "searches" / "nsga2" / LATENCY).exists()
 
 
 def test_impossible_memory_shows_what_was_found(trained: Path, command: Command) -> None:
@@ -205,7 +205,7 @@ def test_refused_words_leave_no_trace(
 
 def test_a_damaged_table_is_refused(timed: Path, tmp_path: Path, command: Command) -> None:
     run = Path(shutil.copytree(timed, tmp_path / "run"))
-    path = run / "searches" / "random" / TABLE
+    path = run / "searches" / "random" / LATENCY
     record = json.loads(path.read_text())
     del record["rows"]
     path.write_text(json.dumps(record))

@@ -65,6 +65,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         ("supernet/config.json", "[]", "supernet is left out"),
         ("supernet/config.json", '{"space": {"choices": 3}}', "supernet is left out"),
         ("searches/random/study.journal", "nonsense\n", "search random is left out"),
+        ("searches/random/latency.json", "[]", "the latency table of search random is left out"),
         ("models/largest/config.json", "[" * 100_000, "models/largest is left out"),
         ("models/largest/config.json", "{}", "models/largest is left out"),
         ("models/largest/config.json", '{"arch": 5, "options": {}}', "models/largest is left out"),

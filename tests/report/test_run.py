@@ -15,9 +15,12 @@ import pytest
 from report import demo
 from report.figures.test_spaces import evolved
 from vitnas.arch import Arch
+from vitnas.cost.conditions import Settings
+from vitnas.cost.table import LatencyTable, TableError
 from vitnas.errors import InputError
 from vitnas.report.figures import pareto
 from vitnas.report.run import report_run
+from vitnas.run import LATENCY
 from vitnas.search.racing import Hopeless, Result
 from vitnas.search.space_evolution_dimensions import Dimension, values_of
 from vitnas.search.study import search
@@ -54,6 +57,19 @@ def test_the_header_says_what_was_done_on_which_images(run: Path) -> None:
     ]
     assert [fact for fact in facts if fact not in text] == []
     assert "Not in this report" not in text
+
+
+def test_latencies_come_with_their_device_and_their_error(run: Path) -> None:
+    settings = Settings("cpu", "a CPU", 2, "float32", "eager", 1, "torch 2.15")
+    error = TableError(10, 0.012, 0.034, -0.005)
+    LatencyTable("autoformer", {}, settings, 0, 0.0, error, {}).save(
+        run / "searches" / "evolution" / LATENCY
+    )
+    assert (
+        "params <= 60k; latency cpu (a CPU, 2 threads), batch size 1, float32, eager, torch 2.15, "
+        "error against whole nets: median 1.2%, worst 3.4%, bias -0.5% of 10 random architectures; "
+        "seed 0"
+    ) in body(report_run(run))
 
 
 def test_all_parts_are_shown(run: Path) -> None:

@@ -82,7 +82,7 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
     from vitnas.cost import counters
     from vitnas.folder import read_config
     from vitnas.search.answer import chosen
-    from vitnas.search.ledger import read
+    from vitnas.search.ledger import TOP1, read
 
     settings, records = read(run / layout.SEARCHES / search)
     records = [record for record in records if record.state in ("complete", "stopped")]
@@ -91,12 +91,14 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
     costs = counters(**read_config(layout.supernet_folder(run))["options"])
     found = chosen(settings, records, costs, trial)
     which = "best" if trial is None else f"trial {trial}"
+    measured = settings.scorer == TOP1
     how = {
-        "chosen": f"{which} of {len(records)} subnets by {settings.strategy} search",
+        "chosen": f"{which} of {len(records)} subnets by {settings.strategy} search"
+        + ("" if measured else f" of {settings.scorer}, a proxy"),
         "ranked_on": settings.evaluated_on,
         "limits": [str(limit) for limit in settings.limits],
         "trial": found.number,
-        "search_top1": found.score,
+        **({"search_top1": found.score} if measured else {settings.scorer: found.score}),
     }
     return found.arch, search if trial is None else f"{search}-{trial}", how
 

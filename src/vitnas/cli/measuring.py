@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError, unknown
+from vitnas.run import LATENCY
 
 if TYPE_CHECKING:
     from vitnas.cost import LatencyTable, Settings
     from vitnas.search.limits import Costs, Limit
     from vitnas.space import Space
-
-TABLE = "latency.json"
-"""In the folder of a search: the table that its latencies come from."""
 
 _FIELDS = ("batch_size", "threads", "dtype", "backend", "device")
 
@@ -49,8 +47,8 @@ class Measured:
 
     def keep(self, search: Path) -> None:
         """Write the table into the folder of a search, once."""
-        if self.table is not None and not (search / TABLE).exists():
-            self.table.save(search / TABLE)
+        if self.table is not None and not (search / LATENCY).exists():
+            self.table.save(search / LATENCY)
 
     def __str__(self) -> str:
         told = f"latency and memory are for {self.settings}" if self.settings else ""
@@ -99,7 +97,7 @@ def search_costs(
 def _search_table(
     run: Path, search: Path, space: Space, settings: Settings, options: Mapping[str, Any]
 ) -> LatencyTable:
-    own = search / TABLE
+    own = search / LATENCY
     if own.exists():
         return find_table(own, space, settings, options)
     key = json.dumps([space.to_dict(), settings.to_dict(), options], sort_keys=True)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vitnas.cli.log import say, table
 from vitnas.cli.measuring import read_measure, search_costs
-from vitnas.cli.searching import (
-    load_supernet,
-    read_limits,
-    search_split,
-    training_prior,
-    with_objectives,
-)
+from vitnas.cli.scoring import by_accuracy, by_proxy, check_names, find_predictor, tell_agreement
+from vitnas.cli.searching import load_supernet, read_limits, training_prior, with_objectives
 from vitnas.cli.usage import (
     Least,
     MaybeName,
@@ -32,13 +26,11 @@ from vitnas.cli.usage import (
     Settings,
 )
 from vitnas.errors import InputError
+from vitnas.search.ledger import TOP1
 
 if TYPE_CHECKING:
-    from vitnas.data.cache import EvalSet
+    from vitnas.search import ledger
     from vitnas.search.ledger import Record
-    from vitnas.search.racing import Evaluate
-    from vitnas.space import Space
-    from vitnas.supernet import Supernet
 
 
 def search(
@@ -65,6 +57,9 @@ def search(
     images: MaybeNumber = None,
     batch_size: NumberOrAuto = "auto",
     racing: Literal["on", "off"] = "on",
+    scorer: Name = TOP1,
+    predictor: MaybeName = None,
+    oversample: MaybeNumber = None,
     seed: Number = 0,
     device: Name = "auto",
     options: Settings = (),
@@ -72,11 +67,12 @@ def search(
     """Search a trained supernet; the same command continues a search that was stopped or killed.
 
     Subnets are ranked by top-1 on the search split, which training held out; test is not touched.
+    docs/strategies.md says what each strategy is for.
 
     Args:
         run: the folder of a run, or of a supernet.
         strategy: evolution (AutoFormer's), nsga2 (ViTAS's, a whole front), slimming (AutoSlim's, a
-            subnet for each budget), random, or another that docs/search.md names.
+            subnet for each budget), mmrazor, regularized (NNI's), local, tpe, gp, grid or random.
         trials: evaluate this many subnets; by default what the strategy plans.
         max_params: at most this many parameters, such as 6M.
         min_params: at least this many parameters.
@@ -101,6 +97,11 @@ def search(
         batch_size: images evaluated together; auto measures once which is fastest here.
         racing: stop an evaluation once its subnet can be none of the best and on no front of
             accuracy against costs, which changes neither; off evaluates every subnet to the end.
+        scorer: top-1, or a zero-cost proxy, synflow or dss: of untrained subnets, without images,
+            no accuracy.
+        predictor: gbrt or gp, which learn from the scores so far, or a proxy: of several proposals
+            the one with the best prediction is evaluated.
+        oversample: among how many proposals the predictor chooses; by default 4.
         seed: of the search.
         device: auto, cpu, cuda, cuda:1 or mps.
         options: a setting of the strategy, such as population=20, initial=prior (start from what
@@ -113,6 +114,7 @@ def search(
 
     chosen = with_objectives(strategy, dict(map(parse_override, options)), objective)
     given = read_options(strategy, chosen)
+    check_names(scorer, predictor, oversample)
     flags = {
         "params": (min_params, max_params),
         "macs": (min_macs, max_macs),
@@ -126,7 +128,6 @@ def search(
 
     from vitnas.cli.progress import SearchProgress
     from vitnas.devices import resolve_device
-    from vitnas.folder import read_config
     from vitnas.search import ledger
     from vitnas.search.answer import answers
     from vitnas.search.limits import Window
@@ -136,7 +137,7 @@ def search(
     target = str(resolve_device(device))
     net, space = load_supernet(source)
     space = space.with_tied() if tied == "on" else space
-    name = name or strategy + ("-tied" if tied == "on" else "")
+    name = name or _default_name(strategy, tied == "on", scorer, predictor)
     folder = run / layout.SEARCHES / name
     objectives = [*given.get("minimize", ()), *filter(None, [given.get("cost")])]
     costs, measured = search_costs(
@@ -146,13 +147,21 @@ def search(
     if given.get("initial") == "prior":
         given["prior"] = training_prior(run, net, space, window)
     make_searcher(strategy, space, window, seed, given)  # refuses options that don't fit
-    record = read_config(source)
-    opened = layout.open_model_data(record, data, root)
-    layout.check_classes(record, opened)
-    input = layout.model_input(record, opened)
-    split, told = search_split(run, source, opened, input, images, seed)
-    racing_seed = seed if racing == "on" else None
-    evaluate = _evaluation(run, net, split, batch_size, target, racing_seed)
+    if scorer == TOP1:
+        scoring = by_accuracy(
+            run,
+            source,
+            net,
+            data=data,
+            root=root,
+            images=images,
+            batch_size=batch_size,
+            device=target,
+            seed=seed,
+            racing=racing == "on",
+        )
+    else:
+        scoring = by_proxy(scorer, net.config.to_dict(), seed)
     with SearchProgress(trials) as shown:
 
         def on_trial(record: Record) -> None:
@@ -161,7 +170,7 @@ def search(
 
         records = run_search(
             space,
-            evaluate,
+            scoring.evaluate,
             strategy=strategy,
             options=given,
             limits=limits,
@@ -170,58 +179,33 @@ def search(
             seed=seed,
             folder=folder,
             racing=racing == "on",
-            evaluated_on=told,
+            evaluated_on=scoring.told,
+            scorer=scorer,
+            predictor=find_predictor(predictor, space, net.config.to_dict(), seed),
+            oversample=4 if oversample is None else oversample,
             on_trial=on_trial,
         )
-    title = f"{name}: {len(records)} subnets, top-1 on {len(split)} search images"
-    settings = ledger.Settings(space, limits, strategy, given, seed, told)
-    _show(records, answers(settings, records, costs), space, costs, title)
+    title = f"{name}: {len(records)} subnets, {scoring.what}"
+    settings = ledger.Settings(space, limits, strategy, given, seed, scoring.told, scorer)
+    _show(records, answers(settings, records, costs), settings, costs, title)
+    if predictor is not None:
+        tell_agreement(predictor, records)
     if measured.settings is not None:
         say(str(measured))
     return records
 
 
-def _best_batch_size(run: Path, net: Supernet, split: EvalSet, device: str) -> int:
-    """Return the fastest batch size, and keep it: another one may round otherwise."""
-    import torch
-
-    from vitnas import files
-    from vitnas.batch_size import best_batch_size
-
-    cuda = device.startswith("cuda")
-    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
-    key, path = f"{device}, {name}, {len(split)} images", run / "cache" / "batch-size.json"
-    found: dict[str, int] = files.read_json(path) if path.exists() else {}
-    if key not in found:
-        found[key] = best_batch_size(net, split.to(device), device=device, seconds=0.2)
-        files.write_json(path, found)
-    return found[key]
-
-
-def _evaluation(
-    run: Path,
-    net: Supernet,
-    split: EvalSet,
-    batch_size: int | Literal["auto"],
-    device: str,
-    racing_seed: int | None,
-) -> Evaluate:
-    """Return what evaluates subnets for the search; with a seed it is made fit for racing."""
-    from vitnas.candidates import evaluation, racing_order
-
-    @cache  # at the first evaluation: a search that is refused or finished needs none
-    def prepared() -> Evaluate:
-        size = _best_batch_size(run, net, split, device) if batch_size == "auto" else batch_size
-        images = split.to(device)
-        if racing_seed is not None:
-            images = racing_order(net, images, racing_seed, batch_size=size, device=device)
-        return evaluation(net, images, batch_size=size, device=device)
-
-    return lambda archs, hopeless: prepared()(archs, hopeless)
+def _default_name(strategy: str, tied: bool, scorer: str, predictor: str | None) -> str:
+    parts = [strategy, *(["tied"] if tied else []), *([] if scorer == TOP1 else [scorer])]
+    return "-".join([*parts, *([predictor] if predictor else [])])
 
 
 def _show(
-    records: list[Record], top: list[Record], space: Space, costs: Iterable[str], title: str
+    records: list[Record],
+    top: list[Record],
+    settings: ledger.Settings,
+    costs: Iterable[str],
+    title: str,
 ) -> None:
     """Print what was found, and its first with all its genes."""
     from vitnas.report.figures.style import quantity
@@ -232,12 +216,16 @@ def _show(
         say(f"{title}; there is none")
         return
     stopped = sum(record.state == "stopped" for record in records)
+    space, measured = settings.space, settings.scorer == TOP1
     others = [name for name in costs if name not in ("params", "macs")]
     rows = [
         [
             str(record.number),
-            f"{record.score:.2f}",
-            f"{record.metrics['loss']:.4f}",
+            *(
+                [f"{record.score:.2f}", f"{record.metrics['loss']:.4f}"]
+                if measured
+                else [f"{record.score:.6g}"]
+            ),
             f"{record.metrics['params']:,.0f}",
             quantity(record.metrics["macs"]),
             *(exact(name, record.metrics[name]) for name in others),
@@ -246,7 +234,8 @@ def _show(
         for record in top
     ]
     genes = [re.sub("^(mean|total)_", r"\1\n", name) for name in summary(space, top[0].arch)]
-    table(title, ["trial", "top-1", "loss", "params", "MACs", *others, *genes], rows, left=0)
+    scores = [settings.scorer, *(["loss"] if measured else [])]
+    table(title, ["trial", *scores, "params", "MACs", *others, *genes], rows, left=0)
     if stopped:
         say(f"{stopped} subnets were stopped early: they can't be among these, nor on a front")
     say(f"best: {top[0].arch.to_json()}")

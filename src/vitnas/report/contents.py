@@ -11,10 +11,11 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.report.figures.style import finite, plain
-from vitnas.run import CONFIG, EVOLUTION, MODELS, SEARCHES, SUPERNET
+from vitnas.run import CONFIG, EVOLUTION, LATENCY, MODELS, SEARCHES, SUPERNET
 from vitnas.space import Space
 
 if TYPE_CHECKING:
+    from vitnas.cost import LatencyTable
     from vitnas.search.ledger import Record, Settings
     from vitnas.search.space_evolution_round import Round
 
@@ -26,11 +27,12 @@ DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErro
 
 @dataclass(frozen=True)
 class Study:
-    """A search: its name in the run, its settings and its trials."""
+    """A search: its name in the run, its settings, its trials, and where its latencies are from."""
 
     name: str
     settings: Settings
     records: Sequence[Record]
+    latency: LatencyTable | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,20 @@ def _studies(folder: Path, missing: list[str]) -> Iterator[Study]:
         except InputError as error:
             missing.append(f"search {plain(study.name)} is left out ({error})")
             continue
-        yield Study(study.name, settings, records)
+        yield Study(study.name, settings, records, _latency(study, missing))
+
+
+def _latency(folder: Path, missing: list[str]) -> LatencyTable | None:
+    """Return the latency table of a search, None if it has none."""
+    from vitnas.cost.table import LatencyTable
+
+    if not (folder / LATENCY).exists():
+        return None
+    try:
+        return LatencyTable.load(folder / LATENCY)
+    except (InputError, *DAMAGE) as error:
+        missing.append(f"the latency table of search {plain(folder.name)} is left out ({error})")
+        return None
 
 
 def _evolution(folder: Path, missing: list[str]) -> list[Round]:

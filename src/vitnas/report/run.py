@@ -119,6 +119,7 @@ def _study(study: Study) -> str:
         + (f", {stopped:,} of them not to the end" if stopped else ""),
         *([f"{failed:,} evaluations failed or interrupted"] if failed else []),
         " and ".join(map(str, settings.limits)) or "no limit",
+        *([f"latency {table.settings}, {table.error}"] if (table := study.latency) else []),
         f"seed {settings.seed}",
         *filter(None, [prediction(study)]),
         f"ranked on {plain(settings.evaluated_on, 200) or 'a score that is not recorded'}",
@@ -160,13 +161,13 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             "those of all subnets."
         )
     drawn = "subnets evaluated to the end" if stopped else "subnets evaluated"
-    for cost in ("params", "macs"):
+    for cost in _costs(studies):
         if not any(cost in record.metrics for record in pooled):
             continue
         marks = {
-            row.name: (getattr(row, cost), row.inherited_search)
+            row.name: (known, row.inherited_search)
             for row in (net.row for net in found)
-            if row.inherited_search is not None
+            if row.inherited_search is not None and (known := getattr(row, cost, None)) is not None
         }
         limits = {
             limit for study in studies for limit in study.settings.limits if limit.metric == cost
@@ -189,6 +190,12 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             f"Which values the best tenth of all {drawn} took, gene by gene; num_heads 2 is that "
             "of layer 2.",
         )
+
+
+def _costs(studies: Sequence[Study]) -> list[str]:
+    """Return what subnets are drawn against: params, MACs, and what was limited or minimized."""
+    limited = [limit.metric for study in studies for limit in study.settings.limits]
+    return list(dict.fromkeys(["params", "macs", *limited, *_objectives(studies)]))
 
 
 def _objectives(studies: Sequence[Study]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from vitnas.search.ranking import kendall_tau, spearman
 from vitnas.space import Space
 
 LEAST = 20  # scores from which to learn
+PROXIES = ("synflow", "dss")  # of `vitnas.proxies`, named here without torch
 
 
 class Predictor(Protocol):

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from vitnas.search.ledger import Record
     from vitnas.search.limits import Limit
 
-NAMES = {"params": "parameters", "macs": "MACs", "latency": "latency (s)"}
+NAMES = {
+    "params": "parameters",
+    "macs": "MACs",
+    "latency": "latency (s)",
+    "memory": "peak of activations (bytes)",
+}
 
 
 def pareto(
