@@ -5,4 +5,4 @@
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy
 .venv/bin/mypy benchmarks/*.py  # apart: its search.py and the tests of search have one name
-exec .venv/bin/pytest "$@"
+exec .venv/bin/pytest -n auto --dist worksteal "$@"  # each test has one thread

@@ -388,6 +388,13 @@ def test_a_yaml_space_of_free_slots() -> None:
         read({**VITAS, "attn_dim": [4, 5]})
 
 
+def test_a_space_may_have_more_slots_than_blocks() -> None:
+    """Blocks of the same sizes in other slots have other weights in the supernet."""
+    space = read({**VITAS, "depth": [1, 2], "slot": [0, 1, 2, 3, 4]})
+    assert space.size() == 4 * (5 * 4 + 10 * 4**2)
+    assert space.stored.depth == 5
+
+
 def test_a_space_may_leave_its_last_blocks_out_or_any() -> None:
     """The released nets but C and F leave out blocks in between."""
     free, last = vitnas.space("vitas-a"), vitnas.space("vitas")

@@ -141,11 +141,11 @@ def _read(record: Any, name: str) -> Space:
         raise InputError("give `stages`, how many there are, or a list of lists: one a stage")
     space = _tied(Space(model.name, choices, stages), record.get("tied", False))
     space = replace(space, name=str(record.get("name", name)))
-    seen: dict[tuple[Kind, ...], Arch] = {}
+    seen: dict[tuple[tuple[str, Kind], ...], Arch] = {}
     for arch in space.tied():
         check_genes(model.genes, (*model.optional, *model.increasing), arch)
-        kinds = model.units(make_config(model, arch, {"img_size": model.img_size(arch)}), arch)
-        twin = seen.setdefault(tuple(unit.kind for unit in kinds), arch)
+        units = model.units(make_config(model, arch, {"img_size": model.img_size(arch)}), arch)
+        twin = seen.setdefault(tuple((unit.path, unit.kind) for unit in units), arch)
         if twin != arch:
             differ = ", ".join(f"{g} {twin[g]} and {arch[g]}" for g in arch if twin[g] != arch[g])
             raise InputError(f"these are the same network, keep one of them: {differ}")
