@@ -107,17 +107,21 @@ def open_model_data(
     return open_data(name, root=root, **options)
 
 
-def model_input(record: Mapping[str, Any], data: Data) -> Input:
+def model_input(record: Mapping[str, Any], data: Data | None = None) -> Input:
     """Return how images are prepared for a saved model: as it says, else as usual for the data.
+
+    Without data it is as usual for images of the model's size.
 
     Raises:
         InputError: what it says is damaged.
     """
-    from vitnas.data.transforms import Input, default_input
+    from vitnas.data.transforms import SMALL, Input, default_input, usual_input
 
     options = record["options"]
     size, channels = tuple(options["img_size"]), options["in_chans"]
     if "input" not in record:
+        if data is None:
+            return usual_input(size, channels, max(size) <= SMALL)
         return default_input(data, size, channels)
     with _readable("input"):
         fields: dict[str, Any] = dict(record["input"])

@@ -30,18 +30,42 @@ def session(module: nn.Module, example: Tensor, threads: int | None) -> Step:
 
     It takes a tensor or an array and returns an array.
     """
-    import onnxruntime
+    return start(export(module, example), threads)
 
+
+def export(module: nn.Module, example: Tensor, *, any_batch: bool = False) -> bytes:
+    """Return an ONNX model of a module, from `images` to `logits`, by torch's dynamo exporter.
+
+    It takes inputs of the example's shape, with `any_batch` any number of them, and holds its
+    weights, of which ONNX allows 2 GB.
+    """
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter about itself
-        program = torch.onnx.export(module, (example,), dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: "batch"},) if any_batch else None,
+        )
     assert program is not None
+    model: bytes = program.model_proto.SerializeToString()
+    return model
+
+
+def start(model: bytes | str, threads: int | None = None) -> Step:
+    """Return what runs an ONNX model, given as bytes or as a file, on a CPU.
+
+    It takes a tensor or an array and returns an array.
+    """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
-    made = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    made = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     (given,) = made.get_inputs()
 
     def run(x: Any) -> Any:

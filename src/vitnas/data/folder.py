@@ -88,7 +88,7 @@ def _natural(name: str) -> list[int | str]:
 
 
 def _images(path: Path, classes: tuple[str, ...], may_lack: bool) -> FileImages:
-    found = [_files(path / name) for name in classes]
+    found = [image_files(path / name) for name in classes]
     if not any(found):
         raise InputError(
             f"the class folders of {path} have no images (looked for {', '.join(EXTENSIONS)})"
@@ -102,7 +102,12 @@ def _images(path: Path, classes: tuple[str, ...], may_lack: bool) -> FileImages:
     return FileImages(tuple(file for files in found for file in files), as_integers(labels))
 
 
-def _files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
+    """Return the images of a folder and of those inside, hidden ones left out, ordered by path.
+
+    Raises:
+        InputError: one of the folders can't be read.
+    """
     if not folder.is_dir():
         return []
     files = []

@@ -163,14 +163,15 @@ def default_input(
     native = data.size if small and data.size is not None else (224, 224)
     size = native if img_size is None else img_size
     count = data.channels if channels is None else channels
-    ours = Input(
-        img_size=(size, size) if isinstance(size, int) else size,
-        crop_pct=1.0 if small else 0.875,
-    )
+    ours = usual_input((size, size) if isinstance(size, int) else size, count, small)
     mean, std = STATISTICS.get(data.name, ((), ()))
-    if len(mean) != count:
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if count == 3 else ((0.5,), (0.5,))
-    return replace(ours, channels=count, mean=mean, std=std)
+    return replace(ours, mean=mean, std=std) if len(mean) == count else ours
+
+
+def usual_input(img_size: tuple[int, int], channels: int, small: bool) -> Input:
+    """The usual input for images of which nothing is known but whether they are used whole."""
+    grey = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
+    return Input(img_size, channels, crop_pct=1.0 if small else 0.875, **grey)
 
 
 class _Channels:
