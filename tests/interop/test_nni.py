@@ -172,7 +172,7 @@ def test_the_image_size_must_be_shown_or_given() -> None:
     weights = recorded.weights()
     del weights["pos_embed.pos_embed"]
     config = {"absolute_position": False}
-    with pytest.raises(InputError, match="don't show the size of images; give a config with img_"):
+    with pytest.raises(InputError, match=r"neither pos_embed\.pos_embed nor tables"):
         nni.load(weights, config)
     assert nni.load(weights, {**config, "img_size": 20})(recorded.tensors["input"]).shape == (2, 5)
 

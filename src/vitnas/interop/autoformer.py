@@ -10,12 +10,13 @@ way round.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.interop import shapes
+from vitnas.interop.shapes import vote
 from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
 from vitnas.models.base import check_genes
@@ -147,16 +148,7 @@ def _vote(
     places: Mapping[str, int],
     prefix: str = "",
 ) -> int:
-    names = {theirs(prefix + name): dim for name, dim in places.items()}
-    told = [
-        state[name].shape[dim]
-        for name, dim in names.items()
-        if name in state and state[name].dim() > dim
-    ]
-    if not told:
-        some = [*list(names)[:4], *(["..."] if len(names) > 4 else [])]
-        raise InputError(f"not {original} weights: {', '.join(some)} missing")
-    return Counter(told).most_common(1)[0][0]
+    return vote(state, {theirs(prefix + name): dim for name, dim in places.items()}, original)
 
 
 def shows(state: State, theirs: Callable[[str], str], parts: Iterable[str]) -> bool:
@@ -174,6 +166,11 @@ def table_rows(state: State, theirs: Callable[[str], str], original: str) -> int
     if not any(theirs(name) in state for name in names):
         return None
     return _vote(state, theirs, original, dict.fromkeys(names, 0))
+
+
+def num_classes(state: State, theirs: Callable[[str], str], original: str) -> int:
+    """Return how many classes the head has, 0 where there is none."""
+    return shapes.num_classes(state, (theirs("head.weight"), theirs("head.bias")), original)
 
 
 BIASES = ("attn.q.bias", "attn.k.bias", "attn.v.bias")

@@ -126,7 +126,7 @@ def infer_config(
         image = args["input_size"]
     else:
         raise InputError("the weights have no pos_embed to read the image size from; give a config")
-    table = state_dict.get("blocks.0.attn.rel_pos_embed_k.embeddings_table_v")
+    table = common.table_rows(state_dict, _theirs, _ORIGINAL)
     return {
         "img_size": image,
         "patch_size": patch,
@@ -136,12 +136,12 @@ def infer_config(
         "num_heads": embed // HEAD_DIM,
         "mlp_ratio": mlp_ratio(embed, hidden),
         "num_classes": size("head.weight", 0, 2),
-        "qkv_bias": "blocks.0.attn.qkv.bias" in state_dict,
+        "qkv_bias": common.shows(state_dict, _theirs, ("attn.qkv.bias",)),
         "gp": bool(args.get("gp", True)),
         "relative_position": table is not None,
         "change_qkv": bool(args.get("change_qkv", True)),
         "abs_pos": "pos_embed" in state_dict,
-        "max_relative_position": 14 if table is None else table.shape[0] // 2 - 1,
+        "max_relative_position": 14 if table is None else table // 2 - 1,
     }
 
 

@@ -110,7 +110,7 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         "img_size": math.isqrt(max(0, positions - 1)) * patch,
         "patch_size": patch,
         "in_channels": channels,
-        "num_classes": size("head.weight", 0, 2) or 0,
+        "num_classes": common.num_classes(state_dict, theirs, _ORIGINAL),
         "qkv_bias": common.shows(state_dict, theirs, common.BIASES),
         "use_final_norm": common.shows(state_dict, theirs, ("norm.weight", "norm.bias")),
         "max_relative_position": _REACH if table is None else table // 2 - 1,

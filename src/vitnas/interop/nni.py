@@ -7,6 +7,7 @@ takes the first heads of each, so the biases are nested as in this package.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -54,6 +55,7 @@ _NAMES = {
 }
 _TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
 _MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
+_log = logging.getLogger(__name__)
 _GENE = re.compile(r"(mlp_ratio|num_head)_(\d+)$")
 
 
@@ -74,9 +76,12 @@ def load(
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
     given = _read_config(config)
-    given = {**infer_config(state_dict), **given}
+    given = {**_infer(state_dict), **given}
     if "img_size" not in given:
-        raise InputError("the weights don't show the size of images; give a config with img_size")
+        raise InputError(
+            "the weights have neither pos_embed.pos_embed nor tables of relative positions to read "
+            "the image size from; give a config with img_size"
+        )
     supernet, ratios = _is_supernet(state_dict), given.get("search_mlp_ratio", ())
     theirs, depths = _names(supernet), given.get("search_depth")
     depth = max(depths) if supernet and depths else None
@@ -97,6 +102,13 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         InputError: these are not NNI's weights.
     """
+    found = _infer(state_dict)
+    if not found["absolute_position"]:
+        _log.warning("no pos_embed.pos_embed: read as a network with absolute_position off")
+    return found
+
+
+def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     theirs = _names(_is_supernet(state_dict))
 
     def size(name: str, dim: int, dims: int) -> int | None:
@@ -114,7 +126,7 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     found = {
         "patch_size": patch,
         "in_channels": channels,
-        "num_labels": size("head.weight", 0, 2) or 0,
+        "num_labels": common.num_classes(state_dict, theirs, _ORIGINAL),
         "qkv_bias": shows(*common.BIASES),
         "pre_norm": shows("norm.weight", "norm.bias"),
         "absolute_position": positions is not None,

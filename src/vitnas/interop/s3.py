@@ -8,18 +8,17 @@ official state, and are checked on the way in.
 from __future__ import annotations
 
 import logging
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop.descriptions import read_mapping
+from vitnas.interop.s3_shapes import infer_config as infer_config
 from vitnas.models import make_config
 from vitnas.models.base import check_genes
 from vitnas.models.swin import FAMILY, GENES, TABLE
-from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -64,40 +63,6 @@ def load(
         {_ours(name): tensor for name, tensor in state_dict.items() if not _BUFFER.search(name)}
     )
     return model
-
-
-def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the constructor's arguments that official weights imply.
-
-    The image size is read from the mask of a shifted block; images are taken to be square. Windows
-    are those that take effect, which can be smaller than the configured ones.
-
-    Raises:
-        InputError: these are not official S3 weights, or no block of theirs is shifted.
-    """
-    try:
-        patch = state_dict["patch_embed.proj.weight"]
-        embed_dim: list[int] = []
-        lists: list[list[tuple[int, int, float]]] = []
-        while (stage := len(lists)) == 0 or f"layers.{stage}.blocks.0.norm1.weight" in state_dict:
-            width = state_dict[f"layers.{stage}.blocks.0.norm1.weight"].shape[0]
-            embed_dim.append(width)
-            lists.append(list(_infer_blocks(state_dict, stage, width)))
-        grid = _infer_grid(state_dict, [[window for window, *_ in rows] for rows in lists])
-        return {
-            "img_size": grid * patch.shape[-1],
-            "patch_size": patch.shape[-1],
-            "in_chans": patch.shape[1],
-            "num_classes": state_dict["head.weight"].shape[0] if "head.weight" in state_dict else 0,
-            "qkv_bias": "layers.0.blocks.0.attn.qkv.bias" in state_dict,
-            "embed_dim": embed_dim,
-            "depths": [len(rows) for rows in lists],
-            "window_size": [[window for window, _, _ in rows] for rows in lists],
-            "num_heads": [[heads for _, heads, _ in rows] for rows in lists],
-            "mlp_ratio": [[ratio for _, _, ratio in rows] for rows in lists],
-        }
-    except KeyError as error:
-        raise InputError(f"not official S3 weights: {error.args[0]} missing") from error
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -228,29 +193,6 @@ def _cut(name: str, rows: Any, depth: tuple[Any, ...]) -> list[Any]:
             row = row[:blocks]
         found.append(row)
     return found
-
-
-def _infer_blocks(
-    state: Mapping[str, Tensor], stage: int, width: int
-) -> Iterator[tuple[int, int, float]]:
-    """Yield window, heads and MLP ratio of each block of a stage."""
-    layer = 0
-    while layer == 0 or f"layers.{stage}.blocks.{layer}.norm1.weight" in state:
-        block = f"layers.{stage}.blocks.{layer}"
-        rows, heads = state[f"{block}.{TABLE}"].shape
-        ratio = mlp_ratio(width, state[f"{block}.mlp.fc1.weight"].shape[0])
-        yield (math.isqrt(rows) + 1) // 2, heads, ratio
-        layer += 1
-
-
-def _infer_grid(state: Mapping[str, Tensor], windows: list[list[int]]) -> int:
-    """Return how many patches an image has along a side."""
-    for stage, row in enumerate(windows):
-        for layer, window in enumerate(row):
-            mask = state.get(f"layers.{stage}.blocks.{layer}.attn_mask")
-            if mask is not None:
-                return math.isqrt(mask.shape[0]) * window << stage
-    raise InputError("the weights have no attn_mask to read the image size from; give a config")
 
 
 def _ours(name: str) -> str:

@@ -1,0 +1,108 @@
+"""The constructor's arguments that official S3 weights imply."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vitnas.errors import InputError
+from vitnas.interop.shapes import num_classes, vote
+from vitnas.models.swin import TABLE
+from vitnas.models.vit import mlp_ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ORIGINAL = "official S3"
+_HEAD_DIM = 32
+"""The official class has so many channels a head, and runs only where they make the embed_dim."""
+
+_EMBED = {"norm1.weight": 0, "norm1.bias": 0, "norm2.weight": 0, "norm2.bias": 0}
+_EMBED |= {"attn.proj.bias": 0, "mlp.fc2.bias": 0}
+_HIDDEN = {"mlp.fc1.weight": 0, "mlp.fc1.bias": 0, "mlp.fc2.weight": 1}
+_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
+
+
+def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the constructor's arguments that official weights imply.
+
+    The image size is read from the masks of shifted blocks; images are taken to be square. Windows
+    are those that take effect, which can be smaller than the configured ones.
+
+    Raises:
+        InputError: these are not official S3 weights, or no block of theirs is shifted.
+    """
+    patch = state_dict.get("patch_embed.proj.weight")
+    if patch is None or patch.dim() != 4:
+        raise InputError("not official S3 weights: patch_embed.proj.weight missing, or no kernel")
+    depths = _depths(state_dict)
+    if not depths:
+        raise InputError("not official S3 weights: layers.0.blocks.0 missing")
+    blocks = [[f"layers.{i}.blocks.{j}." for j in range(n)] for i, n in enumerate(depths)]
+    widths = [_vote(state_dict, row, _EMBED) for row in blocks]
+    hidden = [[_vote(state_dict, [block], _HIDDEN) for block in row] for row in blocks]
+    windows = [
+        [_window(state_dict, block, width // _HEAD_DIM) for block in row]
+        for row, width in zip(blocks, widths, strict=True)
+    ]
+    return {
+        "img_size": _grid(state_dict, windows) * patch.shape[-1],
+        "patch_size": patch.shape[-1],
+        "in_chans": patch.shape[1],
+        "num_classes": num_classes(state_dict, ("head.weight", "head.bias"), _ORIGINAL),
+        "qkv_bias": any(name.endswith(".attn.qkv.bias") for name in state_dict),
+        "embed_dim": widths,
+        "depths": depths,
+        "window_size": windows,
+        "num_heads": [[w // _HEAD_DIM] * n for w, n in zip(widths, depths, strict=True)],
+        "mlp_ratio": [
+            [mlp_ratio(width, n) for n in row] for width, row in zip(widths, hidden, strict=True)
+        ],
+    }
+
+
+def _depths(names: Iterable[str]) -> list[int]:
+    """Return the number of blocks of each stage, as far as stages follow one another."""
+    found: dict[int, set[int]] = {}
+    for name in names:
+        if match := _BLOCK.match(name):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    return [len(found[stage]) for stage in range(len(found)) if stage in found]
+
+
+def _vote(state: Mapping[str, Tensor], blocks: list[str], places: Mapping[str, int]) -> int:
+    named = {block + name: dim for block in blocks for name, dim in places.items()}
+    return vote(state, named, _ORIGINAL)
+
+
+def _window(state: Mapping[str, Tensor], block: str, heads: int) -> int:
+    """Return the window that most of the tensors of a block's attention have."""
+    told = [
+        math.isqrt(tensor.shape[-1])
+        for name in ("attn.relative_position_index", "attn_mask")
+        if (tensor := state.get(block + name)) is not None and tensor.dim() > 1
+        if tensor.shape[-1] == tensor.shape[-2]
+    ]
+    table = state.get(block + TABLE)
+    if table is not None and table.dim() == 2:
+        rows = table.shape[0] if table.shape[1] == heads else table.shape[1]
+        told.append((math.isqrt(rows) + 1) // 2)
+    if not told:
+        raise InputError(f"not official S3 weights: {block}{TABLE} missing")
+    return Counter(told).most_common(1)[0][0]
+
+
+def _grid(state: Mapping[str, Tensor], windows: list[list[int]]) -> int:
+    """Return how many patches an image has along a side, as most masks say."""
+    told = []
+    for stage, row in enumerate(windows):
+        for layer, window in enumerate(row):
+            mask = state.get(f"layers.{stage}.blocks.{layer}.attn_mask")
+            if mask is not None and mask.shape[1:] == (window**2, window**2):
+                told.append(math.isqrt(mask.shape[0]) * window << stage)
+    if not told:
+        raise InputError("the weights have no attn_mask to read the image size from; give a config")
+    return Counter(told).most_common(1)[0][0]

@@ -1,0 +1,83 @@
+"""Any tensor that is missing, renamed, added or transposed is named in the refusal.
+
+Without a config, as on the command line: sizes are read off the weights themselves, and one wrong
+tensor must not be taken for the truth.
+"""
+
+from __future__ import annotations
+
+import pytest
+from torch import Tensor
+
+from vitnas.errors import InputError
+from vitnas.interop.originals import original, recognise
+
+from .recorded import case
+from .recorded_nni import MMRAZOR, SUPERNET
+from .recorded_nni import case as nni_case
+from .recorded_s3 import case as s3_case
+
+NAMES = {
+    "cream": "autoformer_gp_rel_cqkv_abs_h3",
+    "nni": "nni_subnet_default",
+    "nni supernet": SUPERNET,
+    "mmrazor": MMRAZOR,
+    "s3": "s3_a_mixed64",
+}
+OPTIONAL = (
+    *("relative_position_index", "attn_mask"),  # of S3; they follow from the windows
+    "pos_embed.pos_embed",  # of NNI; there are networks without
+)
+
+
+def state(name: str) -> dict[str, Tensor]:
+    if name == "cream":
+        return dict(case(NAMES[name]).weights)
+    if name == "s3":
+        return s3_case(NAMES[name]).weights | s3_case(NAMES[name]).buffers
+    return nni_case(NAMES[name]).weights()
+
+
+def damaged(whole: dict[str, Tensor], key: str, how: str) -> dict[str, Tensor]:
+    """A copy with one fault at this tensor; with none where it can't have it."""
+    part = dict(whole)
+    if how == "extra":
+        part[f"{key}.more"] = part[key]
+    elif how == "transposed":
+        part[key] = part[key].transpose(0, -1).contiguous()
+    else:
+        tensor = part.pop(key)
+        part |= {f"{key}_x": tensor} if how == "renamed" else {}
+    return part
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "extra", "transposed"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_single_fault_is_named(name: str, how: str) -> None:
+    whole = state(name)
+    first = [key for key in whole if "blocks." not in key or "blocks.0." in key]
+    tried = 0
+    for key in first:
+        part = damaged(whole, key, how)
+        same = part.keys() == whole.keys() and part[key].shape == whole[key].shape
+        if same or (how == "removed" and key.endswith(OPTIONAL)):
+            continue
+        module = original(recognise(part))
+        with pytest.raises(InputError) as refused:
+            module.load(part, module.infer_config(part))
+        assert key in str(refused.value), how
+        assert len(str(refused.value)) < 300
+        tried += 1
+    assert tried >= (3 if how == "transposed" else 10)
+
+
+def test_a_network_without_positions_is_said_to_be_one(caplog: pytest.LogCaptureFixture) -> None:
+    part = state("nni")
+    del part["pos_embed.pos_embed"]
+    module = original("nni")
+    assert not module.infer_config(part)["absolute_position"]
+    assert caplog.messages == [
+        "no pos_embed.pos_embed: read as a network with absolute_position off"
+    ]
+    module.load(part, {"absolute_position": False})
+    assert len(caplog.messages) == 1
