@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import vitnas
 from vitnas import cost
+from vitnas.arch import Arch
 from vitnas.cost.table import LatencyTable
+from vitnas.folder import read_config
 from vitnas.run import LATENCY
 from vitnas.search.ledger import read
+from vitnas.search.limits import exact
 from vitnas.supernet import Supernet
 
 from .calling import files_in, refusal
 from .conftest import Command
 
+FIRST = """
+import fcntl, pathlib, sys, time
+with open(sys.argv[1], "ab") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    table = sys.stdin.buffer.read()
+    time.sleep(0.2)
+    pathlib.Path(sys.argv[2]).write_bytes(table)
+"""
 ON_CPU = ("--device", "cpu", "--images", "20", "--batch-size", "20")
 RANDOM = ("--strategy", "random", *ON_CPU)
 
@@ -52,7 +66,7 @@ def timed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_latency_comes_from_a_table_that_the_search_keeps(timed: Path) -> None:
     settings, records = read(timed / "searches" / "random")
     table = LatencyTable.load(timed / "searches" / "random" / LATENCY)
-    assert [str(limit) for limit in settings.limits] == ["latency <= 10000 ms"]
+    assert [str(limit) for limit in settings.limits] == ["latency <= 10 s"]
     assert [record.metrics["latency"] for record in records] == [table(r.arch) for r in records]
     assert table.settings == cost.settings("cpu", threads=1)
     assert table.error.archs == 10
@@ -69,7 +83,7 @@ def test_a_search_goes_on_with_its_own_table(timed: Path, tmp_path: Path, comman
     assert result.code == 0
     assert "measuring" not in result.err
     table = LatencyTable.load(run / "searches" / "random" / LATENCY)
-    told = f"latency and memory are for {table.settings}; {table.error}"
+    told = f"latency is for {table.settings}; {table.error}"
     assert result.out.splitlines()[-1] == told
     records = read(run / "searches" / "random")[1]
     assert len(records) == 4
@@ -104,8 +118,12 @@ def test_impossible_latencies_show_what_was_found(timed: Path, command: Command)
     net, table = supernet(timed), LatencyTable.load(timed / "searches" / "random" / LATENCY)
     assert net.space is not None
     low = min(table(arch) for arch in net.space)
-    assert refused.startswith("no architecture satisfies latency <= 1e-06 ms: the smallest found ")
-    assert f"has {1e3 * low:g} ms, the largest " in refused
+    assert refused.startswith("no architecture satisfies latency <= 1 ns: the smallest found ")
+    least = exact("latency", low)
+    assert f"has {least}, the largest " in refused
+    none = ("search", timed, *RANDOM, "--trials", "1", "--name", "least", "--measure", "threads=1")
+    assert command(*none, "--max-latency", least.replace(" ", "")).code == 0
+    shutil.rmtree(timed / "searches" / "least")
     both = refusal(command(*words, "--max-latency", "10s", "--max-params", "1k"))
     assert both.startswith("no architecture satisfies params <= 1k: the smallest in this space has")
     assert files_in(timed) == before
@@ -118,8 +136,7 @@ def test_memory_is_limited_and_minimized(run: Path, command: Command) -> None:
     options = ("--set", "population=3", "--set", "generations=2", "--objective", "memory")
     result = command(*words, *options, "--max-memory", f"{between}B")
     assert result.code == 0
-    told = f"latency and memory are for {cost.settings('cpu')}"
-    assert result.out.splitlines()[-1] == told
+    assert result.out.splitlines()[-1] == f"memory is for {cost.settings('cpu')}"
     settings, records = read(run / "searches" / "nsga2")
     assert settings.options["minimize"] == ["memory"]
     net = supernet(run)
@@ -128,13 +145,64 @@ def test_memory_is_limited_and_minimized(run: Path, command: Command) -> None:
         assert record.metrics["memory"] == peak <= between
     assert not (run / "searches" / "nsga2" / LATENCY).exists()
 
+    before = files_in(run)
+    assert refusal(command(*words, *options, "--measure", "batch_size=2")) == (
+        f"the memory of the search {run / 'searches' / 'nsga2'} is for batch_size 1, not 2; repeat "
+        "it with the same --measure, or take another --name"
+    )
+    assert files_in(run) == before
+
+
+def test_slimming_by_latency_has_the_networks_of_its_targets(
+    timed: Path, tmp_path: Path, command: Command
+) -> None:
+    run = Path(shutil.copytree(timed, tmp_path / "run"))
+    (kept,) = (run / "cache").glob("latency-*.json")
+    table, net = LatencyTable.load(kept), supernet(run)
+    assert net.space is not None
+    target = round((table(net.space.smallest) + table(net.space.largest)) / 2, 9)
+    words = ("--strategy", "slimming", *ON_CPU, "--measure", "threads=1", "--set", "cost=latency")
+    given = ("--set", f"targets=[{1e9 * target:.0f}ns]", "--max-memory", "1GB")
+    assert command("search", run, *words, *given).code == 0
+    assert command("extract", run, "--search", "slimming").code == 0
+    arch = read_config(run / "models" / "slimming")["arch"]
+    assert table(Arch.from_dict(arch)) <= target < table(net.space.largest)
+
+    (run / "searches" / "slimming" / "memory.json").write_text("{}")
+    lost = refusal(command("extract", run, "--search", "slimming", "--output", tmp_path / "again"))
+    assert "memory.json does not say what memory is for" in lost
+
+
+def test_who_comes_second_waits_for_the_table_of_the_first(
+    timed: Path, tmp_path: Path, command: Command
+) -> None:
+    run = Path(shutil.copytree(timed, tmp_path / "run"))
+    (kept,) = (run / "cache").glob("latency-*.json")
+    table = kept.read_bytes()
+    kept.unlink()
+    with subprocess.Popen(
+        [sys.executable, "-c", FIRST, kept.with_suffix(".lock"), kept],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as first:
+        assert first.stdin
+        assert first.stdout
+        assert first.stdout.readline() == b"locked\n"
+        first.stdin.write(table)
+        first.stdin.close()
+        words = ("search", run, *RANDOM, "--name", "second", "--trials", "2", "--max-latency", "9s")
+        result = command(*words, "--measure", "threads=1")
+    assert result.code == 0
+    assert "measuring" not in result.err
+    assert (run / "searches" / "second" / LATENCY).read_bytes() == table
+
 
 def test_impossible_memory_shows_what_was_found(trained: Path, command: Command) -> None:
     low, high = peaks(trained)
     words = ("search", trained, *RANDOM, "--trials", "1")
     assert refusal(command(*words, "--max-memory", "1kB")) == (
-        f"no architecture satisfies memory <= 0.001 MB: the smallest found has {low / 1e6:,g} MB, "
-        f"the largest {high / 1e6:,g} MB"
+        f"no architecture satisfies memory <= 1 kB: the smallest found has {low / 1e3:g} kB, the "
+        f"largest {high / 1e3:g} kB"
     )
     doubled = refusal(command(*words, "--max-memory", "1kB", "--measure", "batch_size=2"))
     assert doubled != refusal(command(*words, "--max-memory", "1kB"))
@@ -181,6 +249,8 @@ def test_what_an_original_counts_can_be_limited(run: Path, command: Command) -> 
          "the objectives are given twice: --objective and --set minimize"),
         (("--measure", "threads=1"), "--measure is of latency and memory, which this search does "
          "not ask for"),
+        (("--max-memory", "1GB", "--measure", "backend=eager"), "--measure backend is of latency, "
+         "which this search does not ask for; memory is that of torch without a compiler"),
         (("--max-memory", "1GB", "--measure", "batch=1"), "unknown setting to measure with 'batch';"
          " did you mean 'batch_size'? (allowed: backend, batch_size, device, dtype, threads)"),
         (("--max-memory", "1GB", "--measure", "threads=2", "--measure", "threads=3"),

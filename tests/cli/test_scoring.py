@@ -42,7 +42,7 @@ def test_a_predictor_chooses_and_says_how_well(run: Path, command: Command) -> N
     words = ("search", run, "--strategy", "random", "--trials", "28", "--predictor", "gbrt")
     result = command(*words, "--oversample", "3")
     assert result.code == 0
-    settings, records = read(run / "searches" / "random-gbrt")
+    settings, records = read(run / "searches" / "random-with-gbrt")
     assert (settings.predictor, settings.oversample, settings.scorer) == ("gbrt", 3, "top-1")
     assert {record.state for record in records} == {"complete"}
     assert sum(record.predicted is not None for record in records) == 8
@@ -59,7 +59,7 @@ def test_a_proxy_can_choose_what_is_measured(run: Path, command: Command) -> Non
     words = ("--strategy", "random", "--trials", "6", "--predictor", "synflow")
     result = command("search", run, *words)
     assert result.code == 0
-    settings, records = read(run / "searches" / "random-synflow")
+    settings, records = read(run / "searches" / "random-with-synflow")
     assert (settings.predictor, settings.scorer) == ("synflow", "top-1")
     score = of_arch("synflow", 0, **read_config(run / "supernet")["options"])
     assert all(record.predicted == score(record.arch) for record in records)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.search.limits import Limit, Window, check_possible, feasible, parse_quantity
+from vitnas.search.limits import Limit, Window, check_possible, exact, feasible, parse_quantity
 from vitnas.space import Choice, Space
 from vitnas.testing.searchers import TINY, cost
 
@@ -142,6 +142,32 @@ def test_an_impossible_minimum_shows_the_range_and_all_faults_come_together() ->
     )
 
 
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("latency", 12.5, "12.5 s"),
+        ("latency", 0.001229823, "1.229823 ms"),
+        ("latency", 0.0003, "300 us"),
+        ("latency", 2e-8, "20 ns"),
+        ("memory", 2.5e9, "2.5 GB"),
+        ("memory", 123_456_789.0, "123.456789 MB"),
+        ("memory", 59_436.0, "59.436 kB"),
+        ("memory", 0.0, "0 B"),
+        ("params", 1_234_567.0, "1,234,567"),
+        ("params", 12.5, "12.5"),
+    ],
+)
+def test_values_are_shown_with_all_digits(metric: str, value: float, text: str) -> None:
+    assert exact(metric, value) == text
+    assert parse_quantity(text.replace(",", ""), metric) == value
+
+
+@given(st.integers(1, 10**11))
+def test_a_latency_that_was_shown_can_be_given_as_a_limit(nanoseconds: int) -> None:
+    seconds = round(nanoseconds * 1e-9, 9)
+    assert parse_quantity(exact("latency", seconds), "latency") == seconds
+
+
 def test_latency_is_shown_in_milliseconds() -> None:
     costs = {"latency": lambda arch: 0.004 * arch.embed_dim}
     with pytest.raises(InputError) as error:
@@ -149,12 +175,12 @@ def test_latency_is_shown_in_milliseconds() -> None:
     assert "latency <= 5 ms: the smallest found has 32 ms" in str(error.value)
 
 
-def test_memory_is_shown_in_megabytes() -> None:
+def test_memory_is_shown_in_bytes() -> None:
     costs = {"memory": lambda arch: 1.5e6 * arch.embed_dim}
     with pytest.raises(InputError) as error:
         check_possible(TINY, [Limit("memory", minimum=1.25e9)], costs)
     high = 1.5 * TINY.largest.embed_dim
-    assert f"memory >= 1,250 MB: the largest found has {high:g} MB, the" in str(error.value)
+    assert f"memory >= 1.25 GB: the largest found has {high:g} MB, the" in str(error.value)
 
 
 def test_the_range_is_right_where_a_cost_falls_with_a_gene() -> None:

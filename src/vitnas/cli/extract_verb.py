@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitnas.cli.log import say
+from vitnas.cli.measuring import recorded_costs
 from vitnas.cli.target import read_arch
 from vitnas.cli.usage import MaybeFolder, MaybeName, MaybeNumber, Name
 from vitnas.errors import InputError, unknown
@@ -79,16 +80,18 @@ def _choose(
 
 def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, dict[str, Any]]:
     from vitnas import run as layout
-    from vitnas.cost import counters
     from vitnas.folder import read_config
     from vitnas.search.answer import chosen
     from vitnas.search.ledger import TOP1, read
 
-    settings, records = read(run / layout.SEARCHES / search)
+    folder = run / layout.SEARCHES / search
+    settings, records = read(folder)
     records = [record for record in records if record.state in ("complete", "stopped")]
     if not records:
         raise InputError(f"search {search} in {run} has evaluated no subnet yet; repeat it")
-    costs = counters(**read_config(layout.supernet_folder(run))["options"])
+    options = read_config(layout.supernet_folder(run))["options"]
+    slimming = settings.strategy == "slimming"  # which alone is repeated to find its networks
+    costs = recorded_costs(folder, settings, options) if slimming else {}
     found = chosen(settings, records, costs, trial)
     which = "best" if trial is None else f"trial {trial}"
     measured = settings.scorer == TOP1

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vitnas import files
 from vitnas.errors import InputError, unknown
 from vitnas.run import LATENCY
 
 if TYPE_CHECKING:
     from vitnas.cost import LatencyTable, Settings
+    from vitnas.search.ledger import Settings as SearchSettings
     from vitnas.search.limits import Costs, Limit
     from vitnas.space import Space
+
+MEMORY = "memory.json"
+"""In the folder of a search: what its peak memory is for."""
 
 _FIELDS = ("batch_size", "threads", "dtype", "backend", "device")
 
@@ -40,19 +48,26 @@ def read_measure(given: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What latency and memory are for, and the table of latencies; None where not asked for."""
+    """What the latency and the peak memory of a search are for; None where it asks for neither."""
 
-    settings: Settings | None = None
-    table: LatencyTable | None = None
+    latency: LatencyTable | None = None
+    memory: Settings | None = None
 
     def keep(self, search: Path) -> None:
-        """Write the table into the folder of a search, once."""
-        if self.table is not None and not (search / LATENCY).exists():
-            self.table.save(search / LATENCY)
+        """Write both into the folder of a search, once."""
+        if self.latency is not None and not (search / LATENCY).exists():
+            self.latency.save(search / LATENCY)
+        if self.memory is not None and not (search / MEMORY).exists():
+            files.write_json(search / MEMORY, self.memory.to_dict())
 
-    def __str__(self) -> str:
-        told = f"latency and memory are for {self.settings}" if self.settings else ""
-        return f"{told}; {self.table.error}" if self.table else told
+    def told(self) -> list[str]:
+        """Return a line for each."""
+        lines = []
+        if self.latency is not None:
+            lines.append(f"latency is for {self.latency.settings}; {self.latency.error}")
+        if self.memory is not None:
+            lines.append(f"memory is for {self.memory}")
+        return lines
 
 
 def search_costs(
@@ -61,37 +76,98 @@ def search_costs(
     space: Space,
     options: Mapping[str, Any],
     limits: Sequence[Limit],
-    objectives: Sequence[str],
+    strategy: Mapping[str, Any],
     device: str,
     measure: Mapping[str, Any],
 ) -> tuple[Costs, Measured]:
     """Return the costs that a search records, those that it limits or minimizes among them.
 
-    Latency comes from the table in the folder of the search, or else from one that the run keeps;
-    where there is none, it is measured now.
+    `options` are those of the models, `strategy` those of the strategy. Latency comes from the
+    table in the folder of the search, or else from one that the run keeps; where there is none, it
+    is measured now.
 
     Raises:
         InputError: an unknown metric, impossible limits, settings that are not for anything, or a
-            search whose table is of another device, other settings or other models.
+            search whose latency or memory is of another device, other settings or other models.
     """
     from vitnas.cost import settings
     from vitnas.cost.metrics import metrics
     from vitnas.search.limits import check_possible
 
-    names = list(dict.fromkeys([*(limit.metric for limit in limits), *objectives]))
-    timed = {"latency", "memory"} & set(names)
-    if measure and not timed:
-        raise InputError("--measure is of latency and memory, which this search does not ask for")
-    chosen = settings(**{"device": device, **measure}) if timed else None
+    names = _asked(limits, strategy)
+    _check_use(measure, names)
+    how = {"device": device, **measure}
+    timed = settings(**how) if "latency" in names else None
+    memory = _memory_settings(search, how) if "memory" in names else None
     cheap = [limit for limit in limits if limit.metric != "latency"]
-    costs = metrics([name for name in names if name != "latency"], options, settings=chosen)
+    costs = metrics([name for name in names if name != "latency"], options, settings=memory)
     check_possible(space, cheap, costs)  # before anything is measured
-    table = None
-    if chosen is not None and "latency" in names:
-        table = _search_table(run, search, space, chosen, options)
-        costs = metrics(names, options, settings=chosen, table=table)
-        check_possible(space, limits, costs)
-    return costs, Measured(chosen, table)
+    if timed is None:
+        return costs, Measured(memory=memory)
+    table = _search_table(run, search, space, timed, options)
+    costs = metrics(names, options, settings=memory, table=table)
+    check_possible(space, limits, costs)
+    return costs, Measured(table, memory)
+
+
+def recorded_costs(search: Path, settings: SearchSettings, options: Mapping[str, Any]) -> Costs:
+    """Return the costs that a search was recorded with; `options` are those of the models.
+
+    Raises:
+        InputError: the file that latency or memory is from is missing or damaged.
+    """
+    from vitnas.cost.metrics import metrics
+    from vitnas.cost.table import LatencyTable
+
+    names = _asked(settings.limits, settings.options)
+    table = LatencyTable.load(search / LATENCY) if "latency" in names else None
+    memory = _read_settings(search / MEMORY) if "memory" in names else None
+    return metrics(names, options, settings=memory, table=table)
+
+
+def _asked(limits: Sequence[Limit], strategy: Mapping[str, Any]) -> list[str]:
+    """Return the metrics that a search limits, minimizes, or slims."""
+    slimmed = [strategy["cost"]] if "cost" in strategy else []
+    named = [*(limit.metric for limit in limits), *strategy.get("minimize", ()), *slimmed]
+    return list(dict.fromkeys(named))
+
+
+def _check_use(measure: Mapping[str, Any], names: Sequence[str]) -> None:
+    if measure and not {"latency", "memory"} & set(names):
+        raise InputError("--measure is of latency and memory, which this search does not ask for")
+    if "backend" in measure and "latency" not in names:
+        raise InputError(
+            "--measure backend is of latency, which this search does not ask for; memory is that "
+            "of torch without a compiler"
+        )
+
+
+def _memory_settings(search: Path, how: Mapping[str, Any]) -> Settings:
+    """Return what memory is for; that is torch without a compiler, on whatever hardware."""
+    from vitnas.cost import settings
+
+    now = settings(**{name: value for name, value in how.items() if name != "backend"})
+    path = search / MEMORY
+    if not path.exists():
+        return now
+    before = _read_settings(path)
+    differences = before.differences(dataclasses.replace(now, hardware=before.hardware))
+    if differences:
+        raise InputError(
+            f"the memory of the search {search} is for {'; '.join(differences)}; repeat it with "
+            "the same --measure, or take another --name"
+        )
+    return before
+
+
+def _read_settings(path: Path) -> Settings:
+    from vitnas.cost import Settings
+
+    record = files.read_json(path)
+    try:
+        return Settings.from_dict(record)
+    except TypeError as error:
+        raise InputError(f"{path} does not say what memory is for: {error}") from error
 
 
 def _search_table(
@@ -102,7 +178,22 @@ def _search_table(
         return find_table(own, space, settings, options)
     key = json.dumps([space.to_dict(), settings.to_dict(), options], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return find_table(run / "cache" / f"latency-{digest}.json", space, settings, options)
+    kept = run / "cache" / f"latency-{digest}.json"
+    with nullcontext() if kept.exists() else _in_turn(kept.with_suffix(".lock")):
+        return find_table(kept, space, settings, options)
+
+
+@contextmanager
+def _in_turn(lock: Path) -> Iterator[None]:
+    """Wait for others that measure the same: at once they would slow each other down."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("ab")
+    except OSError as error:
+        raise InputError(f"can't write {lock}: {error.strerror or error}") from error
+    with file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 def find_table(

@@ -64,15 +64,13 @@ def profile(
         given["img_size"] = read_sizes(img_size)
     searched = None if table_file is None else _space(target, space)
     rows, notes = _counts(arch, given)
-    settings = cost.settings(
-        device, threads=threads, dtype=dtype, backend=backend, batch_size=batch_size
-    )
     how: dict[str, Any] = {
         "batch_size": batch_size,
         "device": device,
         "threads": threads,
         "dtype": dtype,
     }
+    settings = cost.settings(**how, backend=backend)
     peak = cost.memory(arch, **given, **how)
     rows.append(["memory", "peak of activations, bytes", f"{peak:,}"])
     if latency == "on":
@@ -84,7 +82,9 @@ def profile(
         rows.append(["latency", "ms, sum over kinds of block", _ms(kinds(arch))])
         notes.append(f"{table_file}: {len(kinds.rows)} kinds of block and root; {kinds.error}")
     table(target, ["figure", "how", "value"], rows, left=2)
-    say(f"memory{' and latency' if latency == 'on' else ''}: {settings}")
+    say(f"memory: {cost.settings(**how)}")
+    if latency == "on":
+        say(f"latency: {settings}")
     for note in notes:
         say(note)
 

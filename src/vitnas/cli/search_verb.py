@@ -139,9 +139,8 @@ def search(
     space = space.with_tied() if tied == "on" else space
     name = name or _default_name(strategy, tied == "on", scorer, predictor)
     folder = run / layout.SEARCHES / name
-    objectives = [*given.get("minimize", ()), *filter(None, [given.get("cost")])]
     costs, measured = search_costs(
-        run, folder, space, net.config.to_dict(), limits, objectives, device, measures
+        run, folder, space, net.config.to_dict(), limits, given, device, measures
     )
     window = Window(limits, costs)
     if given.get("initial") == "prior":
@@ -190,14 +189,14 @@ def search(
     _show(records, answers(settings, records, costs), settings, costs, title)
     if predictor is not None:
         tell_agreement(predictor, records)
-    if measured.settings is not None:
-        say(str(measured))
+    for line in measured.told():
+        say(line)
     return records
 
 
 def _default_name(strategy: str, tied: bool, scorer: str, predictor: str | None) -> str:
     parts = [strategy, *(["tied"] if tied else []), *([] if scorer == TOP1 else [scorer])]
-    return "-".join([*parts, *([predictor] if predictor else [])])
+    return "-".join([*parts, *(["with", predictor] if predictor else [])])
 
 
 def _show(
@@ -209,7 +208,7 @@ def _show(
 ) -> None:
     """Print what was found, and its first with all its genes."""
     from vitnas.report.figures.style import quantity
-    from vitnas.search.limits import exact
+    from vitnas.search.limits import unit
     from vitnas.search.summary import summary
 
     if not top:
@@ -217,7 +216,11 @@ def _show(
         return
     stopped = sum(record.state == "stopped" for record in records)
     space, measured = settings.space, settings.scorer == TOP1
-    others = [name for name in costs if name not in ("params", "macs")]
+    others = {
+        name: unit(name, max(record.metrics[name] for record in top))
+        for name in costs
+        if name not in ("params", "macs")
+    }
     rows = [
         [
             str(record.number),
@@ -228,14 +231,18 @@ def _show(
             ),
             f"{record.metrics['params']:,.0f}",
             quantity(record.metrics["macs"]),
-            *(exact(name, record.metrics[name]) for name in others),
+            *(
+                f"{record.metrics[name] / size:.4g}" if symbol else quantity(record.metrics[name])
+                for name, (symbol, size) in others.items()
+            ),
             *(f"{value:.4g}" for value in summary(space, record.arch).values()),
         ]
         for record in top
     ]
     genes = [re.sub("^(mean|total)_", r"\1\n", name) for name in summary(space, top[0].arch)]
     scores = [settings.scorer, *(["loss"] if measured else [])]
-    table(title, ["trial", *scores, "params", "MACs", *others, *genes], rows, left=0)
+    named = [f"{name}\n{symbol}".strip() for name, (symbol, _) in others.items()]
+    table(title, ["trial", *scores, "params", "MACs", *named, *genes], rows, left=0)
     if stopped:
         say(f"{stopped} subnets were stopped early: they can't be among these, nor on a front")
     say(f"best: {top[0].arch.to_json()}")

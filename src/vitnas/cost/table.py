@@ -88,6 +88,8 @@ class LatencyTable:
     def __call__(self, arch: Arch) -> float:
         """Return the sum over an architecture's units and what is between them, in seconds.
 
+        It is rounded to nanoseconds, so that a figure that was printed is the figure itself.
+
         Raises:
             InputError: the architecture has a kind of unit that the table's space does not have.
         """
@@ -97,7 +99,7 @@ class LatencyTable:
         units = model.units(make_config(model, arch, self.options), arch)
         known = self._seconds
         seconds = [known[u.kind] if u.kind in known else self._estimate(u.kind) for u in units]
-        return sum(seconds, self.between)
+        return round(sum(seconds, self.between), 9)
 
     @cached_property
     def _seconds(self) -> dict[Kind, float]:
@@ -220,7 +222,10 @@ def latency_table(
     nets, rng = backends.Nets(given, settings), random.Random(seed)
     kinds, cover = _cover(space, nets, rng)
     drawn = [space.sample(rng) for _ in range(BETWEEN + archs)]
-    _log.info("measuring latency by kind of block on %s", settings)
+    _log.info(
+        "measuring latency by kind of block on %s: %d kinds in %d nets and %d whole nets, %d times",
+        *(settings, kinds, len(cover), len(drawn), warmup + repeats),
+    )
     with backends.running(settings):
         split = [nets.split(arch) for arch in cover]
         programs = [steps for _, steps in split] + [nets.whole(arch) for arch in drawn]
@@ -234,6 +239,7 @@ def latency_table(
     gaps = [whole - total for whole, total in zip(wholes, sums, strict=True)]
     between = statistics.median(gaps[:BETWEEN])
     error = TableError.of((total + between for total in sums[BETWEEN:]), wholes[BETWEEN:])
+    _log.info("latency table: %s", error)
     return dataclasses.replace(plain, between=between, error=error)
 
 

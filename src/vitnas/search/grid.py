@@ -73,7 +73,9 @@ class Grid(Proposals):
     def _list(self) -> None:
         found = list(filter(self._feasible, self._space))
         size = self._space.size()
-        logger.info("grid search: %d of %d architectures are feasible", len(found), size)
+        logger.info(
+            "grid search: %s of %s architectures are feasible", f"{len(found):,}", f"{size:,}"
+        )
         if self._shuffle:
             self._shuffle(found)
         self._queue.extend(found)

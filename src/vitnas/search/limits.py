@@ -29,6 +29,7 @@ _UNITS: Mapping[str, tuple[_Units, str]] = {
     "latency": (SECONDS, "5ms or 300us"),
     "memory": (BYTES, "100MB or 2GiB"),
 }
+_READ = {"latency": ("s", "ms", "us", "ns"), "memory": ("GB", "MB", "kB", "B")}
 _QUANTITY = re.compile(r"\s*(\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|\.\d+)\s*([A-Za-zµ]*)\s*")
 
 
@@ -180,12 +181,19 @@ def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
         )
 
 
+def unit(metric: str, value: float) -> tuple[str, float]:
+    """Return the unit that a metric of about this value is read in, and how much it is."""
+    if metric not in _UNITS:
+        return "", 1.0
+    units = {name: _UNITS[metric][0][name] for name in _READ[metric]}
+    return next((pair for pair in units.items() if pair[1] <= value), [*units.items()][-1])
+
+
 def exact(metric: str, value: float) -> str:
-    """Return the value of a metric in the unit that people read it in."""
-    if metric == "latency":
-        return f"{value * 1e3:g} ms"
-    if metric == "memory":
-        return f"{value / 1e6:,g} MB"
+    """Return the value of a metric, all its digits, in the unit that it is read in."""
+    name, size = unit(metric, value)
+    if name:
+        return f"{value / size:,.12g} {name}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
