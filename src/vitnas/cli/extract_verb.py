@@ -55,11 +55,16 @@ def extract(
     taken = net.sharing.check_side(side)
     name, how = (f"{name}-{side}" if side else name), how | ({"side": taken} if taken else {})
     target = output or run / layout.MODELS / name
-    provenance = {"supernet": layout.fingerprint(source), **how}
+    record = folder.read_config(source)
+    provenance = {
+        "supernet": layout.fingerprint(source),
+        **how,
+        "space": record.get("space"),
+        "supernet_training": record.get("provenance", {}),
+    }
     if _is_there(target, chosen, provenance):
         say(f"{name} subnet is in {target} already")
         return target
-    record = folder.read_config(source)
     kept = {key: record[key] for key in ("data", "classes", "input") if key in record}
     folder.save(net.extract(chosen, side), target, **kept, provenance=provenance, metrics={})
     say(f"{name} subnet written to {target}")
@@ -100,6 +105,12 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
         + ("" if measured else f" of {settings.scorer}, a proxy"),
         "ranked_on": settings.evaluated_on,
         "limits": [str(limit) for limit in settings.limits],
+        "search": {
+            "strategy": settings.strategy,
+            "options": settings.options,
+            "seed": settings.seed,
+            "evaluated": len(records),
+        },
         "trial": found.number,
         **({"search_top1": found.score} if measured else {settings.scorer: found.score}),
     }
