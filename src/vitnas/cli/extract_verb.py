@@ -107,7 +107,7 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
         "limits": [str(limit) for limit in settings.limits],
         "search": {
             "strategy": settings.strategy,
-            "options": settings.options,
+            "options": dict(settings.options),
             "seed": settings.seed,
             "evaluated": len(records),
         },
