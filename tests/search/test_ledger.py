@@ -249,7 +249,8 @@ except InputError as error:
     with Ledger(tmp_path, SETTINGS):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == (
-        f"another process is searching into {tmp_path}; stop it or wait for its end\n"
+        f"another process is searching into {tmp_path}; stop it, wait for its end, or help it with "
+        "--join on\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -9

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from vitnas.errors import InputError
@@ -131,7 +131,7 @@ def open_journal(path: Path, *, write: bool) -> Journal:
         ) from error
 
 
-def open_study(storage: JournalStorage, name: str) -> optuna.Study:
+def open_study(storage: BaseStorage, name: str) -> optuna.Study:
     """Load the study of this name, or create it to maximise one score."""
     # Never sampled from; without it Optuna builds its slow default, TPE.
     sampler = optuna.samplers.RandomSampler(seed=0)
@@ -139,9 +139,11 @@ def open_study(storage: JournalStorage, name: str) -> optuna.Study:
         # Optuna's own load_if_exists would write a second creation into the journal
         if name in {study.study_name for study in storage.get_all_studies()}:
             return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        return optuna.create_study(
-            study_name=name, storage=storage, sampler=sampler, direction="maximize"
-        )
+        with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
+            return optuna.create_study(
+                study_name=name, storage=storage, sampler=sampler, direction="maximize"
+            )
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
 
 
 @contextlib.contextmanager

@@ -10,96 +10,35 @@ the attribute `at_most`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import fcntl
 import json
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.search.limits import Limit
-from vitnas.search.summary import distributions, summary
-from vitnas.space import Space
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
-
-JOURNAL = "study.journal"
-STUDY = "search"
-TOP1 = "top-1"
-State: TypeAlias = Literal["complete", "stopped", "failed", "running"]
-RESERVED = frozenset(
-    {"score", "at_most", "predicted", "arch", "index", "origin", "parents", "generation"}
-    | {"seconds", "failure"}
+from vitnas.search.claims import Claims, Locks
+from vitnas.search.records import (
+    RESERVED,
+    TOP1,
+    Record,
+    Settings,
+    State,
+    once,
+    refuse_difference,
+    to_record,
+    to_settings,
+    to_trial,
 )
 
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
-@dataclass(frozen=True)
-class Settings:
-    """What makes a search the same search; a folder holds the results of one.
+JOURNAL, LOCK = "study.journal", "study.lock"
+STUDY = "search"
 
-    `scorer` says what the score is: the measured top-1, or a zero-cost proxy, which is none. A
-    ledger holds scores of one kind. Where a `predictor` chose, it was among `oversample` proposals.
-    """
-
-    space: Space
-    limits: tuple[Limit, ...]
-    strategy: str
-    options: Mapping[str, Any]
-    seed: int
-    evaluated_on: str = ""
-    scorer: str = TOP1
-    predictor: str = ""
-    oversample: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able record."""
-        return {
-            "space": self.space.to_dict(),
-            "limits": [dataclasses.asdict(limit) for limit in self.limits],
-            "strategy": self.strategy,
-            "options": dict(self.options),
-            "seed": self.seed,
-            "evaluated_on": self.evaluated_on,
-            "scorer": self.scorer,
-            "predictor": self.predictor,
-            "oversample": self.oversample,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Settings:
-        """Read what `to_dict` wrote, also after a round trip through JSON."""
-        limits = tuple(sorted((Limit(**limit) for limit in record["limits"]), key=str))
-        return cls(**{**record, "space": Space.from_dict(record["space"]), "limits": limits})
-
-
-@dataclass(frozen=True)
-class Record:
-    """One trial. Only a complete one has a score; the others have nan.
-
-    A stopped one has `at_most`, the highest score that it could have reached. A failed or running
-    one (only older versions wrote those) repeats its `index` later.
-    """
-
-    number: int  # the position in the ledger, which is the order of evaluation
-    index: int  # the position among the searcher's proposals
-    arch: Arch
-    score: float
-    metrics: dict[str, float]  # costs, and all that the evaluation returned beside the score
-    origin: str
-    parents: tuple[int, ...]  # numbers of their trials
-    generation: int
-    seconds: float  # an equal share of the time that its group took
-    state: State
-    at_most: float | None = None
-    predicted: float | None = None  # what a predictor guessed before the evaluation
+__all__ = ["JOURNAL", "RESERVED", "STUDY", "TOP1", "Ledger", "Record", "Settings", "State", "read"]
 
 
 def read(folder: str | Path) -> tuple[Settings, list[Record]]:
@@ -119,36 +58,36 @@ def read(folder: str | Path) -> tuple[Settings, list[Record]]:
     if "settings" not in attributes:
         raise InputError(f"{path} holds no search of vitnas")
     trials = storage.get_all_trials(identity, deepcopy=False)
-    return _settings(path, attributes["settings"]), [_record(path, trial) for trial in trials]
+    records = once(to_record(path, trial) for trial in trials)
+    return to_settings(path, attributes["settings"]), records
 
 
 class Ledger:
-    """The open ledger of the one process that searches into a folder; use it as a context.
+    """The open ledger of a process that searches into a folder; use it as a context.
 
-    Opening refuses another search's folder.
+    Opening refuses another search's folder, and one that others search into unless it is to `join`
+    them. `claims` are what this process evaluates.
 
     Raises:
-        InputError: another process searches there, the settings differ, the journal is damaged or
+        InputError: other processes search there, the settings differ, the journal is damaged or
             can't be written.
     """
 
-    def __init__(self, folder: str | Path, settings: Settings) -> None:
-        self.folder = Path(folder)
-        self._path = self.folder / JOURNAL
+    claims: Claims
+    _storage: BaseStorage
+    _study_id: int
+
+    def __init__(self, folder: str | Path, settings: Settings, *, join: bool = False) -> None:
+        self.folder, self._join = Path(folder), join
+        self.place = str(self.folder / JOURNAL)
         self._settings = Settings.from_dict(json.loads(json.dumps(settings.to_dict())))
         self._stack = contextlib.ExitStack()
+        self._seen = 0
 
     def __enter__(self) -> Ledger:
-        from vitnas.search.journal import open_journal, open_study
-
         with contextlib.ExitStack() as stack, self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_only_one(self._path.with_name("study.lock")))
-            self._storage = open_journal(self._path, write=True)
-            self._study = open_study(self._storage, STUDY)
-            self._study_id = self._storage.get_study_id_from_name(STUDY)
-            self._check_settings()
-            self._fail_running()
+            self._open(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -156,163 +95,83 @@ class Ledger:
         self._stack.close()
 
     def records(self) -> list[Record]:
-        """Return all trials in the order in which they were started."""
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        return [_record(self._path, trial) for trial in trials]
+        """Return all trials in the order of evaluation."""
+        return [to_record(self.place, trial) for trial in self._trials()]
+
+    def news(self) -> list[Record]:
+        """Return the trials that were not returned before, those of other workers too."""
+        return [to_record(self.place, trial) for trial in self._fresh()]
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Sync what is recorded inside once, at the end."""
-        with self._writing(), self._storage.together():
+        with self._writing(), self._journal.together():
             yield
 
-    def record(
-        self,
-        arch: Arch,
-        *,
-        index: int,
-        origin: str,
-        parents: tuple[int, ...],
-        generation: int,
-        costs: Mapping[str, float],
-        result: Mapping[str, float],
-        seconds: float,
-        failure: str = "",
-        predicted: float | None = None,
-    ) -> Record:
-        """Record an evaluation that has ended: with `score`, `at_most` or, if it failed, why."""
-        from optuna.trial import TrialState, create_trial
+    def record(self, arch: Arch, **facts: Any) -> Record:
+        """Record an evaluation that has ended; `records.to_trial` says with which facts."""
+        trial = to_trial(self._settings.space, arch, **facts)
+        trial.number = self.add(trial)
+        return to_record(self.place, trial)
 
-        attributes = {
-            "arch": arch.to_dict(),
-            "index": index,
-            "origin": origin,
-            "parents": list(parents),
-            "generation": generation,
-            "seconds": seconds,
-            **costs,
-            **{name: value for name, value in result.items() if name != "score"},
-            **({"failure": failure} if failure else {}),
-            **({} if predicted is None else {"predicted": predicted}),
-        }
-        state = TrialState.FAIL if failure else TrialState.PRUNED
-        trial = create_trial(
-            state=TrialState.COMPLETE if "score" in result else state,
-            value=result.get("score"),
-            params=summary(self._settings.space, arch),
-            distributions=self._distributions,
-            user_attrs=attributes,
-        )
-        assert trial.datetime_complete is not None
-        trial.datetime_start = trial.datetime_complete - timedelta(seconds=seconds)
+    def add(self, trial: FrozenTrial) -> int:
+        """Add a finished trial, whole or not at all, and return its number."""
         with self._writing():
-            # One line for the whole trial, so that it is there or not
-            trial_id = self._storage.create_new_trial(self._study_id, trial)
-        trial.number = self._storage.get_trial_number_from_id(trial_id)
-        return _record(self._path, trial)
+            identity = self._storage.create_new_trial(self._study_id, trial)
+        return self._storage.get_trial_number_from_id(identity)
 
-    @cached_property
-    def _distributions(self) -> dict[str, BaseDistribution]:
-        return distributions(self._settings.space)
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        from vitnas.search.journal import open_journal
+
+        path = self.folder / JOURNAL
+        claims = stack.enter_context(Locks(self.folder / LOCK, self._join))
+        with claims.gate():
+            self.claims, self._journal = claims, open_journal(path, write=True)
+            self._open_study(self._journal, STUDY)
+            if claims.look(())[0] == 1:
+                self._fail_running()
+
+    def _open_study(self, storage: BaseStorage, name: str) -> None:
+        """Open a study; store the settings in a new one, compare them with those of an old one."""
+        from vitnas.search.journal import open_study
+
+        study = open_study(storage, name)
+        self._storage, self._study_id = storage, storage.get_study_id_from_name(name)
+        attributes = study.user_attrs
+        if "settings" in attributes:
+            stored = to_settings(self.place, attributes["settings"])
+            refuse_difference(self._told, stored, self._settings)
+        elif self._trials():
+            raise InputError(f"{self.place} holds no search of vitnas; use another folder")
+        else:
+            study.set_user_attr("settings", self._settings.to_dict())
+
+    @property
+    def _told(self) -> str:
+        """What holds the search, in a refusal."""
+        return str(self.folder)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    def _fresh(self) -> list[FrozenTrial]:
+        trials = self._trials()
+        fresh, self._seen = trials[self._seen :], len(trials)
+        return fresh
 
     def _fail_running(self) -> None:
         """Fail the trials that a killed process of an older version left running."""
         from optuna.trial import TrialState
 
-        for record in self.records():
-            if record.state == "running":
-                trial_id = self._trial_id(record.number)
-                self._storage.set_trial_user_attr(trial_id, "failure", "interrupted")
-                self._study.tell(record.number, state=TrialState.FAIL)
-
-    def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-
-    def _check_settings(self) -> None:
-        """Store the settings in a new study; compare them with those of an old one."""
-        attributes = self._study.user_attrs
-        if "settings" in attributes:
-            stored = _settings(self._path, attributes["settings"])
-            _refuse_difference(self.folder, stored, self._settings)
-        elif self._study.trials:
-            raise InputError(f"{self._path} holds no search of vitnas; use another folder")
-        else:
-            self._study.set_user_attr("settings", self._settings.to_dict())
+        for trial in self._trials():
+            if trial.state == TrialState.RUNNING:
+                identity = trial._trial_id
+                self._storage.set_trial_user_attr(identity, "failure", "interrupted")
+                self._storage.set_trial_state_values(identity, TrialState.FAIL)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise InputError(f"can't write {self._path}: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, even if children of it (data loaders) live on."""
-    with path.open("ab") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise InputError(
-                f"another process is searching into {path.parent}; stop it or wait for its end"
-            ) from error
-        yield
-
-
-def _refuse_difference(folder: Path, stored: Settings, given: Settings) -> None:
-    for field in dataclasses.fields(Settings):
-        old, new = getattr(stored, field.name), getattr(given, field.name)
-        if old != new:
-            raise InputError(
-                f"{folder} holds a search with {field.name} {_show(old, new)}, "
-                f"not {_show(new, old)}; repeat it with the same {field.name} to resume, "
-                "or use another folder"
-            )
-
-
-def _show(value: Any, other: Any) -> str:
-    """Describe a setting, as far as it differs from the other one."""
-    if isinstance(value, Space):
-        differing = [choice for choice in value.choices if choice not in other.choices]
-        genes = ", ".join(
-            f"{choice.name} {choice.values}{' tied' if choice.tied else ''}" for choice in differing
-        )
-        return f"{value.name or value.family} ({genes or 'fewer choices'})"
-    if isinstance(value, Mapping):
-        return str({name: item for name, item in value.items() if other.get(name) != item})
-    if isinstance(value, tuple):
-        return " and ".join(map(str, value)) or "none"
-    return repr(value)
-
-
-def _settings(path: Path, record: Any) -> Settings:
-    try:
-        return Settings.from_dict(record)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} has unreadable settings: {error!r}") from error
-
-
-def _record(path: Path, trial: FrozenTrial) -> Record:
-    attributes = trial.user_attrs
-    states: dict[str, State]
-    states = {"COMPLETE": "complete", "PRUNED": "stopped", "RUNNING": "running"}
-    try:
-        return Record(
-            number=trial.number,
-            index=attributes["index"],
-            arch=Arch.from_dict(attributes["arch"]),
-            score=math.nan if trial.value is None else trial.value,
-            metrics={k: float(v) for k, v in attributes.items() if k not in RESERVED},
-            origin=attributes["origin"],
-            parents=tuple(attributes["parents"]),
-            generation=attributes["generation"],
-            seconds=attributes.get("seconds", math.nan),
-            state=states.get(trial.state.name, "failed"),
-            at_most=float(attributes["at_most"]) if trial.state.name == "PRUNED" else None,
-            predicted=attributes.get("predicted"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"trial {trial.number} in {path} was not written by vitnas: {error!r}"
-        ) from error
+            raise InputError(f"can't write {self.place}: {error.strerror or error}") from error

@@ -1,10 +1,18 @@
-"""Run a search: ask, evaluate, record, tell; and continue exactly after an interruption."""
+"""Run a search: ask, evaluate, record, tell; alone or with other workers on one ledger.
+
+Every worker runs the whole search: its own searcher, the same as everybody's, is asked the same
+questions and told the same scores, those that others recorded as well. Workers agree on nothing but
+who evaluates which proposal (`vitnas.search.claims`), and wait for each other only where a searcher
+needs scores before it can propose more. So however many there are, whoever comes, goes or dies, the
+proposals are those of one worker.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -13,6 +21,7 @@ from typing import Any
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search.assisted import assist
+from vitnas.search.generations import Generations
 from vitnas.search.groups import groups
 from vitnas.search.ledger import RESERVED, TOP1, Ledger, Record, Settings
 from vitnas.search.limits import Costs, Limit, Window, check_possible
@@ -24,6 +33,7 @@ from vitnas.space import Space
 logger = logging.getLogger(__name__)
 
 ASKED = 64  # proposals outstanding at once; more would keep from a strategy what it could learn
+SHORTEST, LONGEST = 0.01, 1.0  # seconds between two looks at what the others have done
 
 
 def search(
@@ -44,6 +54,8 @@ def search(
     predictor: Predictor | None = None,
     oversample: int = 4,
     on_trial: Callable[[Record], None] | None = None,
+    ledger: str | None = None,
+    join: bool = False,
 ) -> list[Record]:
     """Search a space under limits; return the trials, stopped ones too, in the order proposed.
 
@@ -67,10 +79,14 @@ def search(
     an evaluation, and goes on from there. Evaluations that were under way, at most `together`, are
     repeated. More `trials` continue a finished search.
 
+    Several processes that make the same call share the search; so do several machines if `ledger`
+    is the address of a database (`vitnas.search.remote`) that all reach. On one machine the folder
+    is enough, and the second process must be told to `join` the first.
+
     Raises:
-        InputError: impossible limits, unknown names or options, a folder of another search, or a
-            score that is missing or no finite number. Nothing is evaluated before all but the last
-            are checked.
+        InputError: impossible limits, unknown names or options, a folder of another search or that
+            others search into, a ledger that can't be reached, or a score that is missing or no
+            finite number. Nothing is evaluated before all but the last are checked.
     """
     window = Window(tuple(limits), costs)
     settings = Settings(
@@ -88,16 +104,36 @@ def search(
     searcher = make_searcher(strategy, space, window, seed, settings.options)
     if predictor:
         searcher = assist(searcher, predictor, oversample, settings.options)
-    with Ledger(folder, settings) as ledger:
-        course = _Course(searcher, ledger, costs, evaluate, racing)
-        while asked := course.ask(trials):
-            for group in groups(space, asked, together):
-                for record in course.evaluate(group):
-                    if on_trial:
-                        on_trial(record)
+    opened = open_ledger(folder, settings, ledger, join=join)
+    with opened:
+        course = _Course(settings, searcher, opened, costs, evaluate, racing, on_trial)
+        pause = SHORTEST
+        while course.open or course.ask(trials, together):
+            course.learn()
+            if group := course.claim(together):
+                course.evaluate(group)
+                pause = SHORTEST
+            elif course.open and not course.ask_ahead(trials, together):
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST)
     if trials is None or len(course.done) < trials:
         logger.info("%s search is at its end after %d trials", strategy, len(course.done))
     return sorted(course.done.values(), key=lambda record: record.index)
+
+
+def open_ledger(
+    folder: str | Path, settings: Settings, address: str | None = None, *, join: bool = False
+) -> Ledger:
+    """Return the ledger of a search: its journal, or one that other machines reach at `address`.
+
+    Raises:
+        InputError: a malformed address.
+    """
+    if address is None:
+        return Ledger(folder, settings, join=join)
+    from vitnas.search.remote import RemoteLedger
+
+    return RemoteLedger(folder, settings, address)
 
 
 class _Course:
@@ -105,59 +141,116 @@ class _Course:
 
     def __init__(
         self,
+        settings: Settings,
         searcher: Searcher,
         ledger: Ledger,
         costs: Costs,
         evaluate: Evaluate,
         racing: bool,
+        on_trial: Callable[[Record], None] | None,
     ) -> None:
-        self._searcher, self._ledger, self._costs = searcher, ledger, costs
-        self._evaluate, self._racing = evaluate, racing
+        self._space, self._searcher, self._ledger = settings.space, searcher, ledger
+        self._costs, self._evaluate, self._racing = costs, evaluate, racing
+        self._on_trial = on_trial
+        self._workers, _ = ledger.claims.look(())
+        self._known: dict[int, Record] = {}  # the result of each proposal that has one
         self._index: dict[Arch, int] = {}
+        self._groups: deque[list[Arch]] = deque()  # as one worker evaluates what is open
+        self.open: dict[Arch, int] = {}  # asked and not told yet
         self.done: dict[Arch, Record] = {}
-        ended = (record for record in ledger.records() if record.state in ("complete", "stopped"))
-        self._known = {record.index: record for record in ended}
 
-    def ask(self, trials: int | None) -> list[Arch]:
-        """Return the next proposals, none at the end.
+    def ask(self, trials: int | None, together: int) -> bool:
+        """Ask for the next proposals; False at the end.
 
         Where one call's proposals end depends on the searcher alone, as long as there are trials.
+        Whole generations are asked out: nothing within one depends on when scores come.
         """
+        most = math.inf if isinstance(self._searcher, Generations) else ASKED
         asked: list[Arch] = []
-        while len(asked) < ASKED and (trials is None or len(self._index) < trials):
+        while len(asked) < most and (trials is None or len(self._index) < trials):
             try:
                 arch = self._searcher.ask()
             except Waiting:
-                if not asked:
+                if not self.open:
                     raise
                 break
             if arch is None:
                 break
-            self._check_known(arch, len(self._index))
-            self._index[arch] = len(self._index)
+            self.open[arch] = self._index[arch] = len(self._index)
             asked.append(arch)
-        return asked
+        self._groups.extend(groups(self._space, asked, together))
+        return bool(asked)
 
-    def evaluate(self, group: list[Arch]) -> list[Record]:
-        """Evaluate what the ledger lacks, record it, and tell the searcher of all."""
-        missing = [arch for arch in group if self._index[arch] not in self._known]
-        fresh = dict(zip(missing, self._record(missing), strict=True)) if missing else {}
-        records = [fresh.get(arch) or self._known[self._index[arch]] for arch in group]
-        for arch, record in zip(group, records, strict=True):
+    def ask_ahead(self, trials: int | None, together: int) -> bool:
+        """Ask for more while others evaluate, if no score influences what is proposed."""
+        return self._searcher.bar() == math.inf and self.ask(trials, together)
+
+    def learn(self) -> None:
+        """Tell the searcher what has been recorded, by whomever.
+
+        A lone worker tells whole groups in their order: so it stops, in a group of which a killed
+        one had recorded a part, just what that one would have stopped.
+        """
+        for record in self._ledger.news():
+            if record.state in ("complete", "stopped"):
+                self._known.setdefault(record.index, record)
+        while self._groups and all(self._index[arch] in self._known for arch in self._groups[0]):
+            self._tell(self._groups.popleft())
+        if self._workers > 1:
+            self._tell(list(self.open))
+
+    def _tell(self, archs: Sequence[Arch]) -> None:
+        untold = [arch for arch in archs if self.open.get(arch) in self._known]
+        for arch in sorted(untold, key=lambda arch: self._known[self.open[arch]].number):
+            record = self._known[self.open[arch]]
+            self._check_known(arch, record)
             told = record.score if record.at_most is None else record.at_most
             self._searcher.tell(arch, told, record.metrics)
             self.done[arch] = record
-        return records
+            del self.open[arch]
+            if self._on_trial:
+                self._on_trial(record)
 
-    def _check_known(self, arch: Arch, index: int) -> None:
-        record = self._known.get(index)
-        if record and record.arch != arch:
+    def claim(self, together: int) -> list[Arch]:
+        """Return proposals to evaluate together, none if others evaluate all there are.
+
+        Workers divide what is left, so that none gets a large group when little is left.
+        """
+        claims = self._ledger.claims
+        unknown = [index for index in self.open.values() if index not in self._known]
+        self._workers, free = claims.look(unknown)
+        left = [arch for arch, index in self.open.items() if index in set(free)]
+        if not left:
+            return []
+        if self._workers > 1:
+            share = math.ceil(len(left) / self._workers)
+            group = groups(self._space, left, min(together, share))[0]
+        else:
+            first = next(group for group in self._groups if not set(left).isdisjoint(group))
+            group = [arch for arch in first if arch in left]
+        held = set(claims.take([self.open[arch] for arch in group]))
+        self.learn()  # who held them may have recorded them just before
+        mine = [a for a in group if self.open.get(a) in held and self.open[a] not in self._known]
+        if not mine:
+            claims.release()
+        return mine
+
+    def evaluate(self, group: list[Arch]) -> None:
+        """Evaluate architectures and record the results."""
+        try:
+            self._record(group)
+        finally:
+            self._ledger.claims.release()
+        self.learn()
+
+    def _check_known(self, arch: Arch, record: Record) -> None:
+        if record.arch != arch:
             raise InputError(
                 f"trial {record.number} in {self._ledger.folder} is not what the search proposes "
                 "there: another version of vitnas wrote it; use another folder"
             )
 
-    def _record(self, archs: list[Arch]) -> list[Record]:
+    def _record(self, archs: list[Arch]) -> None:
         costs = {
             arch: {name: float(cost(arch)) for name, cost in self._costs.items()} for arch in archs
         }
@@ -173,7 +266,7 @@ class _Course:
         except Exception as error:
             self._write(costs, [{}] * len(archs), time.perf_counter() - start, repr(error))
             raise
-        return self._write(costs, checked, time.perf_counter() - start)
+        self._write(costs, checked, time.perf_counter() - start)
 
     def _bars(self, costs: Mapping[Arch, Mapping[str, float]]) -> dict[Arch, float]:
         """Return the score below which each architecture can't matter: -inf without racing."""
@@ -188,12 +281,14 @@ class _Course:
         results: Iterable[Result],
         seconds: float,
         failure: str = "",
-    ) -> list[Record]:
-        records = []
+    ) -> None:
+        if self._ledger.claims.lost():
+            logger.warning("others took this worker for dead and repeat what it had evaluated")
+            return
         with self._ledger.together():
             for (arch, cost), result in zip(costs.items(), results, strict=True):
                 lineage = self._searcher.lineage(arch)
-                record = self._ledger.record(
+                self._ledger.record(
                     arch,
                     index=self._index[arch],
                     origin=lineage.origin,
@@ -205,8 +300,6 @@ class _Course:
                     failure=failure,
                     predicted=lineage.predicted,
                 )
-                records.append(record)
-        return records
 
 
 def _check(settings: Settings, costs: Costs, trials: int | None, together: int) -> None:

