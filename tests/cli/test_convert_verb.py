@@ -213,7 +213,7 @@ def test_a_space_gives_the_other_systems_widths(tmp_path: Path, command: Command
          f"(allowed: {', '.join(sorted(SOURCES))})"),
         (("out.pth", "--to", "s3"), "the official format holds static S3 models; extract one from "
          "a supernet"),
-        (("out.pth", "--to", "cream", "--space", "autoformer-tiny"), "depth is 2, the space allows "
+        (("out.pth", "--to", "cream", "--space", "autoformer-tiny"), "depth is 3, the space allows "
          "12, 13, 14"),
         (("net", "--source", "cream", "--config", "{tmp}/no.yaml"), "can't read {tmp}/no.yaml: No "
          "such file or directory"),
@@ -223,7 +223,7 @@ def test_a_space_gives_the_other_systems_widths(tmp_path: Path, command: Command
 def test_refusals_of_targets_write_nothing(
     words: tuple[str, ...], message: str, tmp_path: Path, command: Command
 ) -> None:
-    torch.save(nni_case("nni_subnet_post_cls").weights(), tmp_path / "net.pth")
+    torch.save(nni_case("nni_subnet_default").weights(), tmp_path / "net.pth")
     before = files_in(tmp_path)
     target, *more = (word.format(tmp=tmp_path) for word in words)
     told = refusal(command("convert", tmp_path / "net.pth", tmp_path / target, *more))

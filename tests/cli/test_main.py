@@ -29,7 +29,7 @@ FLAGS = {
     "extract": "arch output search side trial",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",
-    "evaluate": "batch-size data device root split",
+    "evaluate": "batch-size config data device root split weights",
     "profile": "backend batch-size device dtype img-size latency num-classes repeats space table "
     "threads",
     "convert": "arch config lossy source space to",

@@ -171,8 +171,6 @@ def test_as_many_but_other_classes_get_a_new_head(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("{run}/supernet", "{new}"), "{run}/supernet is a supernet; extract a subnet first: "
-         "`vitnas extract`"),
         (("{run}", "{new}"), "{run} is a run, not a model; give one of {run}/models, which "
          "`vitnas extract {run}` makes, or {run}/supernet"),
         (("{new}", "{new}/x"), "{new} is no model folder: it has no config.json"),
@@ -208,6 +206,62 @@ def test_refusals_leave_everything_as_it_was(
     assert refusal(command(verb, *given)) == message.format(**names)
     assert files_in(searched) == before
     assert not (tmp_path / "new").exists()
+
+
+def test_a_supernet_is_fine_tuned_on_other_data_and_searched_there(
+    searched: Path, tmp_path: Path, command: Command
+) -> None:
+    """With other classes, image size and splits; and once more from the result to a report."""
+    source, run = searched / "supernet", tmp_path / "run"
+    data = f"folder/{write_images(tmp_path / 'images', 5)}"
+    words = (*TUNE, "--set", "sampling.name=uniform", "--data", data, "--set", "img_size=[8, 12]")
+    rate = ("--set", "optim.base_lr=1e-9", "--set", "batch_size=16")
+    result = command("finetune", source, run, *words, *rate)
+    assert result.out == f"fine-tuned supernet written to {run / 'supernet'}\n"
+    record, before = read_config(run / "supernet"), read_config(source)
+    assert (record["kind"], record["space"]) == ("supernet", before["space"])
+    assert (record["options"]["num_classes"], record["options"]["img_size"]) == (5, [8, 12])
+    assert record["provenance"]["training"] == "fine-tuned"
+    assert (record["data"]["name"], len(record["classes"])) == (data, 5)
+    old, new = (load_file(folder / "model.safetensors") for folder in (source, run / "supernet"))
+    same = {
+        n for n in old if old[n].shape == new[n].shape and torch.allclose(old[n], new[n], atol=1e-5)
+    }
+    resized = {name for name in old if name.endswith("_cols")} | {"pos_embed"}
+    assert old.keys() - same == {"head.weight", "head.bias"} | resized
+    again = command("finetune", source, run, *words, *rate)
+    assert (
+        again.out == f"fine-tuned supernet {run / 'supernet'} is trained already; nothing to do\n"
+    )
+    search = ("search", run, "--strategy", "random", "--trials", "2", "--max-params", "30k")
+    assert command(*search).code == 0
+    assert command("extract", run).code == 0
+    found = run / "models" / "random"
+    assert vitnas.load(found)(torch.zeros(2, 1, 8, 12)).shape == (2, 5)
+    assert command("evaluate", found).code == 0
+    assert command("report", run).code == 0
+
+
+def test_supernets_and_recipes_that_do_not_fit(
+    searched: Path, tmp_path: Path, command: Command
+) -> None:
+    supernet, model, new = searched / "supernet", searched / "models" / "largest", tmp_path / "new"
+    plain = tmp_path / "plain"
+    net: Any = vitnas.load(supernet)
+    vitnas.save(vitnas.Supernet(None, largest=net.largest, **net.config.to_dict()), plain)
+    for words, message in (
+        (("finetune", supernet, new, "--recipe", "finetune"), f"{supernet} is a supernet; recipe "
+         "finetune needs sampling (for example --set sampling.name=uniform), or extract a subnet "
+         "first: `vitnas extract`"),
+        (("finetune", model, new, "--recipe", "finetune-supernet"), f"{model} is an ordinary "
+         "model; recipe finetune-supernet has sampling, which is for supernets"),
+        (("retrain", supernet, new), f"{supernet} is a supernet; extract a subnet first: `vitnas "
+         "extract`"),
+        (("finetune", plain, new, "--data", "digits"), f"{plain} is a supernet without a search "
+         "space; `vitnas convert --space` gives one to a foreign supernet"),
+    ):  # fmt: skip
+        assert refusal(command(*words)) == message
+        assert not new.exists()
 
 
 def test_the_verbs_are_functions_too(

@@ -14,12 +14,13 @@ from vitnas.zoo import entries
 def archs(name: PositionalName = None, *, to: MaybeName = None, space: MaybeName = None) -> None:
     """List the published architectures, or print one as JSON or as another system writes it.
 
-    Parameters and MACs are exact, for 1000 classes at 224 px; accuracies are the authors' own.
+    Parameters and MACs are exact, for 1000 classes at 224 px; accuracies are the authors' own, of
+    the sources below the list.
 
     Args:
         name: a published name, an architecture as JSON or YAML of any system (a file, or JSON
             text), or a model folder.
-        to: cream, nni, mmrazor or s3: print the architecture as that system's users keep it.
+        to: cream, nni, mmrazor, s3 or vitas: print the architecture as that system's users keep it.
         space: with --to, a search space whose inactive layers are written too, where the system
             wants them; by default that of the published architecture.
     """
@@ -41,10 +42,16 @@ def archs(name: PositionalName = None, *, to: MaybeName = None, space: MaybeName
             entry.space,
             quantity(entry.params),
             quantity(entry.macs),
-            f"{entry.top1:.1f}",
-            f"{entry.top5:.1f}",
+            str(entry.top1),
+            str(entry.top5),
         ]
         for entry in entries().values()
     ]
     columns = ["name", "space", "params", "MACs", "top-1", "top-5"]
-    table("Published architectures (ImageNet-1k)", columns, rows, left=2)
+    table("Published architectures (ImageNet-1k, 224 px)", columns, rows, left=2)
+    for source in dict.fromkeys(entry.source for entry in entries().values()):
+        named = [entry.name for entry in entries().values() if entry.source == source]
+        say(f"Accuracies of {', '.join(named)}: {source}")
+    for entry in entries().values():
+        if entry.note:
+            say(f"{entry.name}: {entry.note}")

@@ -18,21 +18,24 @@ def finetune(
     *,
     data: MaybeName = None,
     root: MaybeRoot = None,
-    recipe: Name = "finetune",
+    recipe: MaybeName = None,
     device: Name = "auto",
     overrides: Settings = (),
 ) -> TrainResult:
-    """Train an extracted model on from its weights; the same command continues when stopped.
+    """Train a model or a supernet on from its weights; the same command continues when stopped.
 
     On data with other classes the head starts afresh; with another image size (img_size in the
-    recipe) position tables and relative position tables are interpolated.
+    recipe) position tables and relative position tables are interpolated. Of a supernet the output
+    is a run, which `vitnas search` takes.
 
     Args:
-        model: the model folder to start from.
-        output: the model folder to write; training state and metrics go there too.
+        model: the model folder to start from, or a supernet's.
+        output: the model folder to write, or of a supernet the run; training state and metrics go
+            there too.
         data: a data set; by default the recipe's, or the one that the model is for.
         root: where the data lies, for those that need it.
-        recipe: a recipe's name or a YAML file.
+        recipe: a recipe's name or a YAML file; by default finetune, or of a supernet
+            finetune-supernet.
         device: auto, cpu, cuda, cuda:1 or mps.
         overrides: a setting of the recipe, such as epochs=10 or img_size=384.
 

@@ -136,33 +136,40 @@ _FIXED = {
 def train_model(
     source: Path,
     output: Path,
-    recipe: str,
+    recipe: str | None,
     device: str,
     given: dict[str, Any],
     *,
     inherit: bool,
 ) -> TrainResult:
-    """Train a saved static model from its weights, or its architecture from fresh ones.
+    """Train a saved model from its weights, or its architecture from fresh ones.
+
+    A supernet is trained from its weights only; `output` becomes a run, which can be searched.
+    Without a recipe, fine-tuning takes the one for the kind of model.
 
     Raises:
         KeyboardInterrupt: the user stopped it; the same call continues.
-        InputError: the folder holds no static model, or recipe and data don't fit it.
+        InputError: the folder holds no such model, or recipe and data don't fit it.
     """
     from vitnas import run as layout
-    from vitnas.train.reading import load_recipe
+    from vitnas.train.reading import dump_recipe, load_recipe
 
     if source.resolve() == output.resolve():
         raise InputError(f"{output} is the model to start from; name another output folder")
-    settings = load_recipe(recipe, **given)
-    if settings.space is not None or settings.model:
-        raise InputError(
-            f"recipe {recipe} has a space or model options, but the model is that of {source}; "
-            "leave them out"
-        )
+    settings = (
+        None if recipe is None else _model_recipe(load_recipe(recipe, **given), recipe, source)
+    )
     record = layout.model_record(source)
-    if record.get("kind") == "supernet":
-        raise InputError(f"{source} is a supernet; extract a subnet first: `vitnas extract`")
-    layout.check_output(output, output)
+    supernet = record.get("kind") == "supernet"
+    if supernet:
+        _check_supernet(source, record, inherit)
+    if settings is None:
+        recipe = "finetune-supernet" if supernet else "finetune"
+        settings = load_recipe(recipe, **given)
+    if supernet != (settings.sampling is not None):
+        raise InputError(_other_kind(source, recipe, supernet))
+    target = output / layout.SUPERNET if supernet else output
+    layout.check_output(output, target)
     images, root = _open(record, settings, given)
 
     import torch
@@ -186,14 +193,53 @@ def train_model(
         images,
         device=device,
         folder=output,
-        target=output,
-        what=f"{how} model",
+        target=target,
+        what=f"{how} {'supernet' if supernet else 'model'}",
         provenance={
             **record.get("provenance", {}),
             "training": how,
             "from": layout.fingerprint(source),
         },
+        beside={output / layout.CONFIG: dump_recipe(settings)} if supernet else None,
     )
+
+
+def _model_recipe(settings: TrainRecipe, name: str, source: Path) -> TrainRecipe:
+    """Return a recipe that says nothing about the model.
+
+    Raises:
+        InputError: it does.
+    """
+    if settings.space is not None or settings.model:
+        raise InputError(
+            f"recipe {name} has a space or model options, but the model is that of {source}; "
+            "leave them out"
+        )
+    return settings
+
+
+def _check_supernet(source: Path, record: Mapping[str, Any], inherit: bool) -> None:
+    """Check that a saved supernet can be trained further.
+
+    Raises:
+        InputError: it is to be retrained, or has no space to draw subnets from.
+    """
+    if not inherit:
+        raise InputError(f"{source} is a supernet; extract a subnet first: `vitnas extract`")
+    if not record.get("space"):
+        raise InputError(
+            f"{source} is a supernet without a search space; `vitnas convert --space` gives one to "
+            "a foreign supernet"
+        )
+
+
+def _other_kind(source: Path, recipe: str | None, supernet: bool) -> str:
+    if supernet:
+        return (
+            f"{source} is a supernet; recipe {recipe} needs sampling (for example --set "
+            "sampling.name=uniform), or extract a subnet first: `vitnas extract`"
+        )
+    return f"{source} is an ordinary model; recipe {recipe} has sampling, which is for supernets"
 
 
 def _open(

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,14 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.folder import load, read_config, save
 from vitnas.interop import checkpoint
-from vitnas.interop.originals import SOURCES, describe_arch, original, recognise
+from vitnas.interop.originals import (
+    SOURCES,
+    describe_arch,
+    evaluation_input,
+    original,
+    recognise,
+)
+from vitnas.models import family, make_config
 from vitnas.space import Space
 from vitnas.supernet import Supernet
 
@@ -90,7 +98,7 @@ def run(
         raise InputError(f"the config must map the original's arguments to values, not {config!r}")
     if to is None:
         _check_folder(path, target)
-        net, provenance = _read(path, source, config, space)
+        net, provenance = read_net(path, source, config, space)
         found, kind = _subnet(net, arch, path)
         with _whole(target) as unfinished:
             save(found, unfinished, provenance=provenance)
@@ -98,16 +106,25 @@ def run(
     module = original(to, "checkpoint format")
     if checkpoint.check_suffix(target).exists():
         raise InputError(f"{target} is there already; name a new file")
-    net, provenance = _open(path, source, config)
+    net, provenance = open_net(path, source, config)
     found, kind = _subnet(net, arch, path)
     _write(found, target, to, module, space, lossy)
     return Converted(target, provenance["source"], kind)
 
 
-def _read(
-    path: Path, source: str | None, config: Mapping[str, Any] | None, space: Space | None
+def read_net(
+    path: Path,
+    source: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    space: Space | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the net that a checkpoint holds, and where it comes from."""
+    """Return the net that a checkpoint holds, and where it comes from; see `convert`.
+
+    The net knows how its system prepares images for evaluation.
+
+    Raises:
+        InputError: as `convert`.
+    """
     if source is not None:
         original(source)  # unknown names are refused before a large file is read
     state, args = checkpoint.read_training(path)
@@ -121,7 +138,38 @@ def _read(
     else:
         given = module.infer_config(state)
     net = module.load(state, given, space, **getattr(module, "FAITHFUL", {}))
+    _tell_input(net, found)
     return net, {"source": found, "file": path.name, "config": given}
+
+
+def _tell_input(net: Any, source: str) -> None:
+    """Keep with a net how its system prepares images."""
+    supernet = isinstance(net, Supernet)
+    options = net.config.to_dict() if supernet else net.vitnas_config["options"]
+    input = evaluation_input(source, tuple(options["img_size"]), options["in_chans"])
+    if input is None:
+        return
+    if supernet:
+        net.input = asdict(input)
+    else:
+        net.vitnas_config["input"] = asdict(input)
+
+
+def subnet_of(net: nn.Module, arch: Arch, path: Path) -> nn.Module:
+    """Return the static model of an architecture: a supernet's subnet, or the net if it is one.
+
+    Raises:
+        InputError: the net is another network, or the supernet has no room for it.
+    """
+    if isinstance(net, Supernet):
+        return net.extract(arch)
+    record: Any = net.vitnas_config
+    own = Arch.from_dict(record["arch"])
+    model = family(own.family)
+    config = make_config(model, own, record["options"])
+    if arch.family != own.family or model.units(config, arch) != model.units(config, own):
+        raise InputError(f"{path} holds another network than the one named: {own.to_json()}")
+    return net
 
 
 def _check_source(path: Path, source: str, state: Collection[str]) -> None:
@@ -131,12 +179,16 @@ def _check_source(path: Path, source: str, state: Collection[str]) -> None:
         raise InputError(f"{path} holds weights of {' or '.join(found)}, not of {source}")
 
 
-def _open(
-    path: Path, source: str | None, config: Mapping[str, Any] | None
+def open_net(
+    path: Path, source: str | None = None, config: Mapping[str, Any] | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the net of a model folder or of a checkpoint, and where it comes from."""
+    """Return the net of a model folder or of a checkpoint, and where it comes from.
+
+    Raises:
+        InputError: it is neither, or a model folder with a source or a config.
+    """
     if not path.is_dir():
-        return _read(path, source, config, None)
+        return read_net(path, source, config)
     if source is not None or config is not None:
         raise InputError(f"{path} is a model folder, which needs neither source nor config")
     return load(path), {"source": "vitnas"}

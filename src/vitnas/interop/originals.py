@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import Any
 
 from vitnas.arch import Arch
+from vitnas.data.transforms import Input
 from vitnas.errors import InputError, unknown
 from vitnas.space import Space
 
@@ -30,6 +31,19 @@ SOURCES = {
     "vitas": "vitnas.interop.vitas",
 }
 """Name → module: official AutoFormer, MMRazor's and NNI's AutoFormer, official S3 and ViTAS."""
+
+EVALUATION: dict[str, dict[str, Any]] = {
+    "mmrazor": {"crop_pct": 224 / 248},
+    "vitas": {"interpolation": "bilinear"},
+}
+"""How the evaluation of a system differs from 256 → 224 pixels, bicubic, ImageNet's statistics."""
+
+
+def evaluation_input(source: str, img_size: tuple[int, int], channels: int) -> Input | None:
+    """Return how a system prepares images for evaluation; None for channels that it never has."""
+    if channels != 3:
+        return None
+    return Input(img_size, **EVALUATION.get(source, {}))
 
 
 def original(name: str, what: str = "checkpoint source") -> Any:

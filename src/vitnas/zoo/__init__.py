@@ -15,8 +15,9 @@ from vitnas.errors import unknown
 class Entry:
     """A published architecture.
 
-    `params` and `macs` are exact for 1000 classes at 224 px; `top1` and `top5` are the authors'
-    ImageNet-1k accuracies in percent; `space` is the preset that contains it.
+    `params` and `macs` are exact for 1000 classes at 224 px; `top1` and `top5` are ImageNet-1k
+    accuracies in percent at 224 px, which `source` published; `space` is the preset that contains
+    it; `note` is what else is to know.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Entry:
     top5: float
     space: str
     source: str
+    note: str = ""
 
 
 @cache
