@@ -76,10 +76,14 @@ def gradients(net: nn.Module, logits: Tensor) -> set[str]:
     return {name for name, p in named if p.grad is not None and bool(p.grad.any())}
 
 
+@pytest.mark.parametrize(
+    ("sharing", "side"), [("prefix", None), ("bilateral", "left"), ("bilateral", "right")]
+)
 @pytest.mark.parametrize("patch", PATCHES)
-def test_every_stem_trains_and_no_other(patch: int) -> None:
-    net = make()
-    found = gradients(net, net(torch.randn(2, 3, 16, 24), arch(patch)))
+def test_every_stem_trains_and_no_other(patch: int, sharing: str, side: str | None) -> None:
+    net = make(sharing)
+    one = arch(patch, embed_dim=11)
+    found = gradients(net, net(torch.randn(2, 3, 16, 24), one, side=side))
     own = {"patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token", "pos_embed"}
     banks = {name for name in dict(net.named_parameters()) if name.startswith("banks.")}
     assert len(banks) == 4

@@ -107,10 +107,10 @@ class Nsga2(generations.Generations):
     def _vary(self, origin: str) -> tuple[Arch, tuple[Arch, ...]]:
         first, second = self._winner(), self._winner()
         child = self._space.crossover(first, second, self._rng)
-        probability = self._options.mutation_prob
-        if probability is None:
-            probability = 1 / count_genes(self._space, child)
-        child = self._space.mutate(child, self._rng, net_prob=probability, block_prob=probability)
+        rate = self._options.mutation_prob
+        if rate is None:
+            rate = 1 / count_genes(self._space, child)
+        child = self._space.mutate(child, self._rng, net_prob=rate, block_prob=rate)
         return child, tuple(dict.fromkeys((first, second)))
 
     def _winner(self) -> Arch:

@@ -54,7 +54,6 @@ class Slimming(Proposals):
 
     Of equal scores the cheapest stays. Limits may only be minima, below which nothing shrinks:
     slimming walks down to its targets from networks that a maximum would forbid.
-
     """
 
     def __init__(self, space: Space, feasible: Window, options: Options, start: Arch) -> None:
