@@ -21,9 +21,9 @@ from .conftest import Command
 FLAGS = {
     "quickstart": "seed trials",
     "train": "data device root set space",
-    "search": "batch-size data device images max max-latency max-macs max-memory max-params "
-    "measure min min-latency min-macs min-memory min-params name objective oversample predictor "
-    "racing root scorer seed set strategy tied trials",
+    "search": "batch-size data device images join ledger max max-latency max-macs max-memory "
+    "max-params measure min min-latency min-macs min-memory min-params name objective oversample "
+    "predictor racing root scorer seed set strategy tied trials workers",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
     "min-params option root rounds seed set space subnets trials",
     "extract": "arch output search side trial",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from tyro.conf import arg
 
 from vitnas.cli.log import say, table
-from vitnas.cli.measuring import read_measure, search_costs
-from vitnas.cli.scoring import by_accuracy, by_proxy, check_names, find_predictor, tell_agreement
-from vitnas.cli.searching import load_supernet, read_limits, training_prior, with_objectives
+from vitnas.cli.scoring import tell_agreement
+from vitnas.cli.search_setup import prepare
 from vitnas.cli.usage import (
     Least,
     MaybeName,
@@ -25,12 +27,14 @@ from vitnas.cli.usage import (
     NumberOrAuto,
     Settings,
 )
-from vitnas.errors import InputError
+from vitnas.errors import check_fields
 from vitnas.search.ledger import TOP1
 
 if TYPE_CHECKING:
-    from vitnas.search import ledger
     from vitnas.search.ledger import Record
+    from vitnas.search.ledger import Settings as SearchSettings
+
+MaybeAddress: TypeAlias = Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")]
 
 
 def search(
@@ -62,6 +66,9 @@ def search(
     oversample: MaybeNumber = None,
     seed: Number = 0,
     device: Name = "auto",
+    workers: Number = 1,
+    join: Literal["on", "off"] = "off",
+    ledger: MaybeAddress = None,
     options: Settings = (),
 ) -> list[Record]:
     """Search a trained supernet; the same command continues a search that was stopped or killed.
@@ -104,105 +111,41 @@ def search(
         oversample: among how many proposals the predictor chooses; by default 4.
         seed: of the search.
         device: auto, cpu, cuda, cuda:1 or mps.
+        workers: search with this many processes here, which divide the threads (or GPUs); they find
+            what one finds.
+        join: on helps a search that is under way here, with the same words otherwise.
+        ledger: where workers on many machines meet: postgresql://USER@HOST/DATABASE or
+            grpc://HOST:PORT. The same command on another machine joins.
         options: a setting of the strategy, such as population=20, initial=prior (start from what
             training has learned about architectures) or targets=[1.3G,1G] of slimming.
     """
-    # Torch takes seconds to load, so names and numbers are looked at before.
-    from vitnas import run as layout
-    from vitnas.search.searcher import read_options
-    from vitnas.train.reading import parse_override
-
-    chosen = with_objectives(strategy, dict(map(parse_override, options)), objective)
-    given = read_options(strategy, chosen)
-    check_names(scorer, predictor, oversample)
-    flags = {
-        "params": (min_params, max_params),
-        "macs": (min_macs, max_macs),
-        "latency": (min_latency, max_latency),
-        "memory": (min_memory, max_memory),
-    }
-    limits, measures = read_limits(flags, least, most), read_measure(measure)
-    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
-        raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
-    source = layout.supernet_folder(run)
+    asked = SimpleNamespace(**locals())
+    check_fields(asked, workers=(workers >= 1, "at least 1"))
+    prepared = prepare(asked)
 
     from vitnas.cli.progress import SearchProgress
-    from vitnas.devices import resolve_device
-    from vitnas.search import ledger
+    from vitnas.cli.search_workers import search_together
     from vitnas.search.answer import answers
-    from vitnas.search.limits import Window
-    from vitnas.search.searcher import make_searcher
-    from vitnas.search.study import search as run_search
 
-    target = str(resolve_device(device))
-    net, space = load_supernet(source)
-    space = space.with_tied() if tied == "on" else space
-    name = name or _default_name(strategy, tied == "on", scorer, predictor)
-    folder = run / layout.SEARCHES / name
-    costs, measured = search_costs(
-        run, folder, space, net.config.to_dict(), limits, given, device, measures
-    )
-    window = Window(limits, costs)
-    if given.get("initial") == "prior":
-        given["prior"] = training_prior(run, net, space, window)
-    make_searcher(strategy, space, window, seed, given)  # refuses options that don't fit
-    if scorer == TOP1:
-        scoring = by_accuracy(
-            run,
-            source,
-            net,
-            data=data,
-            root=root,
-            images=images,
-            batch_size=batch_size,
-            device=target,
-            seed=seed,
-            racing=racing == "on",
-        )
-    else:
-        scoring = by_proxy(scorer, net.config.to_dict(), seed)
     with SearchProgress(trials) as shown:
-
-        def on_trial(record: Record) -> None:
-            measured.keep(folder)
-            shown(record)
-
-        records = run_search(
-            space,
-            scoring.evaluate,
-            strategy=strategy,
-            options=given,
-            limits=limits,
-            costs=costs,
-            trials=trials,
-            seed=seed,
-            folder=folder,
-            racing=racing == "on",
-            evaluated_on=scoring.told,
-            scorer=scorer,
-            predictor=find_predictor(predictor, space, net.config.to_dict(), seed),
-            oversample=4 if oversample is None else oversample,
-            on_trial=on_trial,
-        )
-    title = f"{name}: {len(records)} subnets, {scoring.what}"
-    settings = ledger.Settings(space, limits, strategy, given, seed, scoring.told, scorer)
+        if workers > 1:
+            records = search_together(asked, prepared, shown)
+        else:
+            records = prepared.run(shown, join=join == "on")
+    settings, costs = prepared.settings, prepared.costs
+    title = f"{prepared.name}: {len(records)} subnets, {prepared.scoring.what}"
     _show(records, answers(settings, records, costs), settings, costs, title)
     if predictor is not None:
         tell_agreement(predictor, records)
-    for line in measured.told():
+    for line in prepared.measured.told():
         say(line)
     return records
-
-
-def _default_name(strategy: str, tied: bool, scorer: str, predictor: str | None) -> str:
-    parts = [strategy, *(["tied"] if tied else []), *([] if scorer == TOP1 else [scorer])]
-    return "-".join([*parts, *(["with", predictor] if predictor else [])])
 
 
 def _show(
     records: list[Record],
     top: list[Record],
-    settings: ledger.Settings,
+    settings: SearchSettings,
     costs: Iterable[str],
     title: str,
 ) -> None:

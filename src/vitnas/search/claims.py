@@ -16,6 +16,7 @@ from typing import IO, Protocol
 
 from vitnas.errors import InputError
 
+LOCK = "study.lock"
 WORKERS = 128
 _GATE, _SLOTS, _PROPOSALS = 0, 1, 1 + WORKERS  # bytes of the lock file
 
@@ -135,3 +136,14 @@ class Locks:
             f"another process is searching into {folder}; stop it, wait for its end, "
             "or help it with --join on"
         )
+
+
+def check_alone(folder: Path) -> None:
+    """Check that nobody searches into a folder.
+
+    Raises:
+        Busy: somebody does.
+    """
+    if (folder / LOCK).exists():
+        with Locks(folder / LOCK, join=False):
+            pass

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.search.claims import Claims, Locks
+from vitnas.search.claims import LOCK, Claims, Locks
 from vitnas.search.records import (
     RESERVED,
     TOP1,
@@ -35,10 +35,21 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-JOURNAL, LOCK = "study.journal", "study.lock"
+JOURNAL = "study.journal"
 STUDY = "search"
 
-__all__ = ["JOURNAL", "RESERVED", "STUDY", "TOP1", "Ledger", "Record", "Settings", "State", "read"]
+__all__ = [
+    "JOURNAL",
+    "RESERVED",
+    "STUDY",
+    "TOP1",
+    "Follower",
+    "Ledger",
+    "Record",
+    "Settings",
+    "State",
+    "read",
+]
 
 
 def read(folder: str | Path) -> tuple[Settings, list[Record]]:
@@ -60,6 +71,31 @@ def read(folder: str | Path) -> tuple[Settings, list[Record]]:
     trials = storage.get_all_trials(identity, deepcopy=False)
     records = once(to_record(path, trial) for trial in trials)
     return to_settings(path, attributes["settings"]), records
+
+
+class Follower:
+    """Reads a search while others write it, without a lock; the folder may be empty as yet."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._path = Path(folder) / JOURNAL
+        self._storage: BaseStorage | None = None
+        self._seen = 0
+
+    def news(self) -> list[Record]:
+        """Return the trials that were not returned before."""
+        from vitnas.search.journal import open_journal
+
+        if self._storage is None:
+            if not self._path.exists():
+                return []
+            self._storage = open_journal(self._path, write=False)
+        try:
+            study = self._storage.get_study_id_from_name(STUDY)
+        except KeyError:
+            return []
+        trials = self._storage.get_all_trials(study, deepcopy=False)
+        fresh, self._seen = trials[self._seen :], len(trials)
+        return [to_record(self._path, trial) for trial in fresh]
 
 
 class Ledger:

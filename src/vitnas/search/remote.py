@@ -139,38 +139,48 @@ def without_password(address: str) -> str:
     return f"{parts.scheme}://{user}{place[1]}{place[2]}{parts.path}"
 
 
+def check_address(address: str) -> None:
+    """Check the form of an address.
+
+    Raises:
+        InputError: it has another one.
+    """
+    parts = urlsplit(address)
+    try:
+        fine = bool(parts.hostname and parts.port and parts.path in ("", "/"))
+    except ValueError:  # a port that is none
+        fine = False
+    if parts.scheme in ("postgresql", "postgres"):
+        fine = len(parts.path) > 1
+    elif parts.scheme != "grpc":
+        fine = False
+    if not fine:
+        raise InputError(f"ledger {without_password(address)!r} must look like {FORMS}")
+
+
 def open_storage(address: str) -> BaseStorage:
     """Return the storage at an address.
 
     Raises:
         InputError: a malformed address, a driver that is not installed, or nobody there.
     """
-    shown = without_password(address)
-    scheme = urlsplit(address).scheme
+    check_address(address)
+    shown, scheme = without_password(address), urlsplit(address).scheme
     try:
-        if scheme in ("postgresql", "postgres"):
-            return _postgresql(address, shown)
-        if scheme == "grpc":
-            return _grpc(address)
-    except InputError:
-        raise
+        return _grpc(address) if scheme == "grpc" else _postgresql(address)
     except ImportError as error:
-        extra = "postgresql" if scheme != "grpc" else scheme
+        extra = "grpc" if scheme == "grpc" else "postgresql"
         raise InputError(f"{shown} needs another package: pip install 'vitnas[{extra}]'") from error
     except Exception as error:
         raise InputError(f"can't reach {shown}: {reason(error)}") from error
-    raise InputError(f"ledger {shown!r} must look like {FORMS}")
 
 
-def _postgresql(address: str, shown: str) -> BaseStorage:
+def _postgresql(address: str) -> BaseStorage:
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    try:
-        url = make_url(address).set(drivername="postgresql+psycopg")
-    except (ArgumentError, ValueError) as error:
-        raise InputError(f"ledger {shown!r} must look like {FORMS}") from error
+    url = make_url(address).set(drivername="postgresql+psycopg")
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 2}
     options["connect_args"] = {"connect_timeout": 10, "client_encoding": "utf8"}
     full = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
@@ -189,15 +199,11 @@ def _grpc(address: str) -> BaseStorage:
     from optuna.storages import GrpcStorageProxy
 
     parts = urlsplit(address)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port or parts.path not in ("", "/"):
-        raise InputError(f"ledger {without_password(address)!r} must look like {FORMS}")
+    assert parts.hostname is not None
+    assert parts.port is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = GrpcStorageProxy(host=host, port=port)
+        storage = GrpcStorageProxy(host=parts.hostname, port=parts.port)
     storage.wait_server_ready(timeout=10)
     return storage
 

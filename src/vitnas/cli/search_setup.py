@@ -1,0 +1,142 @@
+"""From the words of `vitnas search` to a search that can run, in this process or in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from vitnas.cli.measuring import read_measure, search_costs
+from vitnas.cli.scoring import by_accuracy, by_proxy, check_names, find_predictor
+from vitnas.cli.searching import load_supernet, read_limits, training_prior, with_objectives
+from vitnas.errors import InputError
+from vitnas.search.ledger import TOP1
+
+if TYPE_CHECKING:
+    from vitnas.cli.measuring import Measured
+    from vitnas.cli.scoring import Scoring
+    from vitnas.search.ledger import Record, Settings
+    from vitnas.search.limits import Costs
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search with all that it needs; `search` begins it or goes on with it."""
+
+    name: str
+    folder: Path
+    settings: Settings
+    costs: Costs
+    measured: Measured
+    scoring: Scoring
+    search: Callable[..., list[Record]]
+
+    def run(self, shown: Callable[[Record], None] | None = None, **how: bool) -> list[Record]:
+        """Search, and keep what was measured for it beside the ledger."""
+
+        def on_trial(record: Record) -> None:
+            self.measured.keep(self.folder)
+            if shown:
+                shown(record)
+
+        return self.search(on_trial=on_trial, **how)
+
+
+def prepare(asked: SimpleNamespace) -> Prepared:
+    """Check and load everything; `asked` has the arguments of `vitnas.cli.search`.
+
+    Raises:
+        InputError: one of them is wrong.
+    """
+    # Torch takes seconds to load, so names and numbers are looked at before.
+    from vitnas import run as layout
+    from vitnas.search.remote import check_address
+    from vitnas.search.searcher import read_options
+    from vitnas.train.reading import parse_override
+
+    strategy, name = asked.strategy, asked.name
+    chosen = with_objectives(strategy, dict(map(parse_override, asked.options)), asked.objective)
+    given = read_options(strategy, chosen)
+    check_names(asked.scorer, asked.predictor, asked.oversample)
+    flags = {
+        "params": (asked.min_params, asked.max_params),
+        "macs": (asked.min_macs, asked.max_macs),
+        "latency": (asked.min_latency, asked.max_latency),
+        "memory": (asked.min_memory, asked.max_memory),
+    }
+    limits = read_limits(flags, asked.least, asked.most)
+    measures = read_measure(asked.measure)
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
+    if asked.ledger is not None:
+        check_address(asked.ledger)
+    source = layout.supernet_folder(asked.run)
+
+    from vitnas.devices import resolve_device
+    from vitnas.search.ledger import Settings
+    from vitnas.search.limits import Window
+    from vitnas.search.searcher import make_searcher
+    from vitnas.search.study import search
+
+    target = str(resolve_device(asked.device))
+    net, space = load_supernet(source)
+    options = net.config.to_dict()
+    space = space.with_tied() if asked.tied == "on" else space
+    name = name or _default_name(asked)
+    folder = asked.run / layout.SEARCHES / name
+    costs, measured = search_costs(
+        asked.run, folder, space, options, limits, given, asked.device, measures
+    )
+    window = Window(limits, costs)
+    if given.get("initial") == "prior":
+        given["prior"] = training_prior(asked.run, net, space, window)
+    make_searcher(strategy, space, window, asked.seed, given)  # refuses options that don't fit
+    if asked.scorer == TOP1:
+        scoring = by_accuracy(
+            asked.run,
+            source,
+            net,
+            data=asked.data,
+            root=asked.root,
+            images=asked.images,
+            batch_size=asked.batch_size,
+            device=target,
+            seed=asked.seed,
+            racing=asked.racing == "on",
+        )
+    else:
+        scoring = by_proxy(asked.scorer, options, asked.seed)
+    call = partial(
+        search,
+        space,
+        scoring.evaluate,
+        strategy=strategy,
+        options=given,
+        limits=limits,
+        costs=costs,
+        trials=asked.trials,
+        seed=asked.seed,
+        folder=folder,
+        racing=asked.racing == "on",
+        evaluated_on=scoring.told,
+        scorer=asked.scorer,
+        predictor=find_predictor(asked.predictor, space, options, asked.seed),
+        oversample=4 if asked.oversample is None else asked.oversample,
+        ledger=asked.ledger,
+    )
+    settings = Settings(space, limits, strategy, given, asked.seed, scoring.told, asked.scorer)
+    return Prepared(name, folder, settings, costs, measured, scoring, call)
+
+
+def _default_name(asked: SimpleNamespace) -> str:
+    parts = [asked.strategy]
+    if asked.tied == "on":
+        parts.append("tied")
+    if asked.scorer != TOP1:
+        parts.append(asked.scorer)
+    if asked.predictor:
+        parts += ["with", asked.predictor]
+    return "-".join(parts)

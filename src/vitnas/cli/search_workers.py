@@ -1,0 +1,62 @@
+"""`vitnas search --workers N`: the same search in several processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from vitnas.cli.search_setup import Prepared, prepare
+from vitnas.search.ledger import TOP1
+
+if TYPE_CHECKING:
+    from vitnas.search.ledger import Record
+
+
+def search_together(
+    asked: SimpleNamespace, prepared: Prepared, shown: Callable[[Record], None]
+) -> list[Record]:
+    """Search with `asked.workers` processes that divide the threads, and the GPUs.
+
+    Raises:
+        InputError: others search there and this one is not to join them, or a worker's own error.
+    """
+    import torch
+
+    from vitnas.search.claims import check_alone
+    from vitnas.search.ledger import Follower, read
+    from vitnas.search.workers import run_workers
+
+    if asked.join == "off" and asked.ledger is None:
+        check_alone(prepared.folder)
+    threads = max(1, torch.get_num_threads() // asked.workers)
+    before = torch.get_num_threads()
+    if asked.scorer == TOP1 and asked.batch_size == "auto":
+        torch.set_num_threads(threads)
+        # measures the batch size once for all: another one may round otherwise
+        prepared.scoring.evaluate([prepared.settings.space.smallest], None)
+        torch.set_num_threads(before)
+    follower = Follower(prepared.folder)
+
+    def watch() -> bool:
+        news = follower.news()
+        for record in news:
+            if record.state in ("complete", "stopped"):
+                shown(record)
+        return bool(news)
+
+    run_workers(partial(_work, asked=vars(asked), threads=threads), asked.workers, watch)
+    ended = [r for r in read(prepared.folder)[1] if r.state in ("complete", "stopped")]
+    most = asked.trials if asked.trials is not None else len(ended)
+    return sorted((r for r in ended if r.index < most), key=lambda record: record.index)
+
+
+def _work(place: int, asked: dict[str, Any], threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    device = asked["device"]
+    if device in ("auto", "cuda") and torch.cuda.device_count() > 1:
+        device = f"cuda:{place % torch.cuda.device_count()}"
+    prepare(SimpleNamespace(**{**asked, "device": device})).run(join=True)

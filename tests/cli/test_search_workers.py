@@ -1,0 +1,99 @@
+"""`vitnas search --workers`, `--join` and `--ledger`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitnas.search.claims import LOCK
+from vitnas.search.ledger import read
+
+from .calling import files_in, refusal
+from .conftest import Command
+
+SIZES = ("--set", "population=12", "--set", "mutants=6", "--set", "crossovers=6")
+WORDS = ("--trials", "24", "--device", "cpu", "--batch-size", "16", *SIZES)
+
+
+def found(folder: Path) -> list[tuple[object, ...]]:
+    """What a search proposed, in the order proposed."""
+    records = sorted(read(folder)[1], key=lambda record: record.index)
+    assert [record.index for record in records] == list(range(24)), "a double or a lost trial"
+    return [(record.arch, record.origin, record.generation) for record in records]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The rows of the table without the numbers of trials."""
+    return [line.split()[1:] for line in text.splitlines() if re.match(r" *\d+  ", line)]
+
+
+@pytest.mark.slow  # every worker loads torch
+def test_two_workers_find_what_one_finds(trained: Path, tmp_path: Path, command: Command) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    alone = command("search", run, *WORDS, "--name", "alone")
+    shared = command("search", run, *WORDS, "--name", "shared", "--workers", "2")
+    assert (shared.code, alone.code) == (0, 0), shared
+    assert found(run / "searches" / "shared") == found(run / "searches" / "alone")
+    assert rows_of(shared.out) == rows_of(alone.out)
+    assert shared.out.splitlines()[-1] == alone.out.splitlines()[-1]
+    assert "searching, best" in shared.err
+
+
+@pytest.mark.slow
+def test_a_worker_s_refusal_is_that_of_the_command(run: Path, command: Command) -> None:
+    words = ("search", run, "--strategy", "random", "--trials", "7", "--seed", "3")
+    assert refusal(command(*words, "--workers", "2")).startswith(
+        f"{run / 'searches' / 'random'} holds a search with seed 0, not 3; repeat it with"
+    )
+
+
+def test_a_search_under_way_is_refused_or_joined(run: Path, command: Command) -> None:
+    folder = run / "searches" / "random"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom vitnas.search.claims import Locks\n"
+        f"with Locks(Path({str(folder / LOCK)!r}), join=False):\n"
+        "    print('in', flush=True)\n    sys.stdin.read()\n"
+    )
+    words = ("search", run, "--strategy", "random", "--trials", "7")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes, text=True) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == "in\n"
+        for more in ((), ("--workers", "2")):
+            assert refusal(command(*words, *more)) == (
+                f"another process is searching into {folder}; stop it, wait for its end, or help "
+                "it with --join on"
+            )
+        assert command(*words, "--join", "on").code == 0
+        other.communicate()
+    assert len(read(folder)[1]) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--workers", "0"), "workers is 0, it must be at least 1"),
+        (("--ledger", "mysql://me:secret@host/db"), "ledger 'mysql://me@host/db' must look like "
+         "postgresql://USER@HOST/DATABASE or grpc://HOST:PORT"),
+        (("--ledger", "postgresql://me:secret@host"), "ledger 'postgresql://me@host' must look "
+         "like postgresql://USER@HOST/DATABASE or grpc://HOST:PORT"),
+        (("--ledger", "grpc://host"), "ledger 'grpc://host' must look like "
+         "postgresql://USER@HOST/DATABASE or grpc://HOST:PORT"),
+    ],
+)  # fmt: skip
+def test_refusals(words: tuple[str, ...], message: str, trained: Path, command: Command) -> None:
+    before = files_in(trained)
+    assert refusal(command("search", trained, *words)) == message
+    assert files_in(trained) == before
+
+
+def test_nobody_there(run: Path, command: Command) -> None:
+    words = ("search", run, "--strategy", "random", "--trials", "7")
+    address = "postgresql://me:secret@127.0.0.1:1/db"
+    said = refusal(command(*words, "--ledger", address))
+    assert said.startswith("can't reach postgresql://me@127.0.0.1:1/db: connection failed: ")
+    assert "secret" not in said
