@@ -33,6 +33,8 @@ FLAGS = {
     "profile": "backend batch-size device dtype img-size latency num-classes repeats space table "
     "threads",
     "convert": "arch config lossy source space to",
+    "export": "data licence out root to",
+    "predict": "device skip-broken top",
     "spaces": "img-size num-classes",
     "archs": "space to",
     "report": "",
@@ -48,6 +50,8 @@ POSITIONALS = {
     "evaluate": "MODEL",
     "profile": "TARGET",
     "convert": "CHECKPOINT TARGET",
+    "export": "MODEL",
+    "predict": "MODEL IMAGES",
     "spaces": "[NAME]",
     "archs": "[NAME]",
     "report": "RUN",
@@ -106,7 +110,8 @@ def test_version(command: Command) -> None:
 def test_an_unknown_verb_is_named_with_the_nearest(command: Command) -> None:
     assert refusal(command("trian")) == (
         "unknown verb 'trian'; did you mean 'train'? (allowed: archs, convert, evaluate, "
-        "evolve-space, extract, finetune, profile, quickstart, report, retrain, search, spaces, "
+        "evolve-space, export, extract, finetune, predict, profile, "
+        "quickstart, report, retrain, search, spaces, "
         "train)"
     )
 
@@ -147,6 +152,7 @@ def test_help_and_wrong_names_never_load_torch(recipe: Path) -> None:
         ["profile", "autoformer-tny"],
         ["convert", "a.pth", "net", "--arch", "autoformer-tny"],
         ["convert", "a.pth", "net", "--space", "autoformer-tny"],
+        ["export", "model", "--to", "onx"],
         ["spaces", "autoformer-tny"],
         ["archs", "autoformer-tny"],
     ]

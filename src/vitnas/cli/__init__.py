@@ -21,6 +21,8 @@ VERBS = {
     "evaluate": "top-1, top-5, loss and throughput of a saved model",
     "profile": "parameters and MACs of an architecture or a saved model",
     "convert": "read checkpoints of other systems",
+    "export": "ship a saved model: timm, ONNX, torch.export, ExecuTorch, int8",
+    "predict": "labels for images, from a saved model or an export",
     "spaces": "list the search spaces, or show one",
     "archs": "list the published architectures, or show one",
     "report": "everything about a run as one HTML page",

@@ -37,7 +37,7 @@ def export(module: nn.Module, example: Tensor, *, any_batch: bool = False) -> by
     """Return an ONNX model of a module, from `images` to `logits`, by torch's dynamo exporter.
 
     It takes inputs of the example's shape, with `any_batch` any number of them, and holds its
-    weights, of which ONNX allows 2 GB.
+    weights, of which ONNX allows 2 GB. Where in which file the operators came from is left out.
     """
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter about itself
@@ -51,8 +51,11 @@ def export(module: nn.Module, example: Tensor, *, any_batch: bool = False) -> by
             dynamic_shapes=({0: "batch"},) if any_batch else None,
         )
     assert program is not None
-    model: bytes = program.model_proto.SerializeToString()
-    return model
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 def start(model: bytes | str, threads: int | None = None) -> Step:

@@ -1,0 +1,89 @@
+"""Folders that are either whole or absent: filled beside their place, then renamed.
+
+A process that is killed leaves what it had written beside the target. It held a lock on that
+folder, which the system lets go of, so the next export to the same place can tell and deletes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vitnas.errors import InputError
+
+
+def check_free(target: Path) -> None:
+    """Check that a folder can be made.
+
+    Raises:
+        InputError: there is something already.
+    """
+    try:
+        taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except OSError as error:
+        raise InputError(f"can't read {target}: {error.strerror or error}") from error
+    if taken:
+        raise InputError(f"{target} is there already; delete it, or name another with --out")
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to fill that becomes `target` when the block ends, and nothing if it fails.
+
+    Raises:
+        InputError: `target` is there already, or it can't be written.
+    """
+    check_free(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _delete_abandoned(target)
+        temporary.mkdir()
+        with _locked(temporary):
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                _sync(path)
+            temporary.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise InputError(f"can't write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder for as long as it is filled; file systems without locks do without."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _delete_abandoned(target: Path) -> None:
+    """Delete what killed exports to the same place left: folders that nobody holds a lock on."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
