@@ -22,7 +22,7 @@ def compile_blocks(model: nn.Module, device: torch.device, backend: str = "induc
     Raises:
         InputError: the model has no blocks, or a CPU's compiler is missing.
     """
-    blocks = _blocks(model)
+    blocks = blocks_of(model)
     if not blocks:
         raise InputError(f"{type(model).__name__} has no blocks to compile; do without")
     if device.type == "cpu" and backend == "inductor":
@@ -37,14 +37,14 @@ def count_graphs(model: nn.Module) -> int:
     Of a bilateral supernet each kind has a graph for each side.
     """
     if not isinstance(model, Supernet) or model.space is None:
-        return 2 * len(_blocks(model))
+        return 2 * len(blocks_of(model))
     archs = (model.largest, *model.space.tied())
     subnets = ((arch, side) for arch in archs for side in model.sides(arch))
     parts = (part for subnet in subnets for part in model.parts(*subnet)[1:])
     return 2 * len({(unit.kind, side) for unit, side in parts})
 
 
-def _blocks(model: nn.Module) -> list[nn.Module]:
+def blocks_of(model: nn.Module) -> list[nn.Module]:
     """Return the members of all `blocks`, as timm calls them, in stages or not."""
     stacks = [m for name, m in model.named_modules() if name.rpartition(".")[2] == "blocks"]
     return [block for stack in stacks for block in stack.children()]

@@ -30,7 +30,7 @@ def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _delete_abandoned(path)
+        delete_abandoned(path.parent, path.name)
         with _locked(temporary):
             if callable(content):
                 content(temporary)
@@ -86,20 +86,47 @@ def read_yaml(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
+def only_one(path: str | Path, refusal: str) -> Iterator[None]:
+    """Hold the lock of a file as the only process.
+
+    The lock ends with this process, even if children of it (data loaders) live on; the file stays.
+
+    Raises:
+        InputError: another process holds it, which `refusal` says, or the file can't be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise InputError(refusal) from error
+        yield
+
+
+def delete_abandoned(folder: Path, name: str | None = None) -> None:
+    """Delete what killed writers left of files in a folder, or of the file of one name.
+
+    Those are unfinished files that nobody holds a lock on.
+    """
+    target = "*" if name is None else glob.escape(name)
+    for temporary in folder.glob(f".{target}.*.tmp"):
+        with contextlib.suppress(OSError), temporary.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
+
+
+@contextlib.contextmanager
 def _locked(temporary: Path) -> Iterator[None]:
     """Lock a file for as long as it is written; file systems without locks do without."""
     with temporary.open("ab") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-
-
-def _delete_abandoned(path: Path) -> None:
-    """Delete what killed writers of the same target left: files that nobody holds a lock on."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(OSError), temporary.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,23 +1,31 @@
 """The small run without randomness inside the steps, for one process or several.
 
-As a script: FOLDER SHARING [SIDES].
+As a script: FOLDER, SHARING and settings of the recipe as JSON. With DIE_AT=STEP:RANK in the
+environment that process kills itself when it is about to do that step, unless torchrun has started
+it anew.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from train.runs import SPACE, digits, small_recipe
+from train.runs import SPACE, before, digits, small_recipe
+from vitnas.arch import Arch
 from vitnas.supernet import Supernet
 from vitnas.train.loop import train
 
-if __name__ == "__main__":
+
+def main(folder: str, sharing: str, settings: str) -> None:
+    """Train."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    folder, sharing, *sides = sys.argv[1:]
     options: dict[str, Any] = {
         "num_classes": 10,
         "img_size": 8,
@@ -28,6 +36,19 @@ if __name__ == "__main__":
     recipe = small_recipe(
         drop_path=0.0,
         augment={"mixup": 0.0, "cutmix": 0.0, "hflip": 0.0, "crop_padding": 1},
-        **({"sides": sides[0]} if sides else {}),
+        **json.loads(settings),
     )
-    train(net, recipe, digits(), folder, device="cpu")
+    result = train(net, recipe, digits(), folder, sampler=_sampler(), device="cpu")
+    assert result.finished
+    print("weights", float(sum(p.double().sum() for p in net.parameters())))  # noqa: T201
+
+
+def _sampler() -> Callable[[int], tuple[Arch, ...]] | None:
+    step, _, rank = os.environ.get("DIE_AT", "").partition(":")
+    if rank != os.environ.get("RANK") or os.environ.get("TORCHELASTIC_RESTART_COUNT") != "0":
+        return None
+    return before(int(step), lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -18,8 +18,9 @@ from vitnas.testing.models import make as make_net
 from vitnas.train.devices import make_fabric
 from vitnas.train.losses import make_objective, soft_distillation
 from vitnas.train.recipe import BothSides, Distillation
+from vitnas.train.runner import Runner
 from vitnas.train.sides import make_runs, once
-from vitnas.train.step import Runner, Step
+from vitnas.train.step import Step
 
 SPACE = Space(
     "vit",

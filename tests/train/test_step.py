@@ -12,7 +12,8 @@ from vitnas.arch import Arch
 from vitnas.train.devices import make_fabric
 from vitnas.train.losses import make_objective, soft_distillation, task_loss
 from vitnas.train.recipe import Distillation
-from vitnas.train.step import Runner, Step, TrainingError
+from vitnas.train.runner import Runner
+from vitnas.train.step import Step, TrainingError
 
 
 class ElasticMlp(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,3 +243,17 @@ def checked(loader: Iterable[Any]) -> Iterator[Any]:
             # the garbage collector take seconds to end.
             raise InputError(*batch.args)
         yield batch
+
+
+@contextmanager
+def dead_workers_told() -> Iterator[None]:
+    """Turn the death of a worker, which torch raises at any moment, into an error of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise InputError(
+            "a process that loads images was killed, often for want of memory; repeat the same "
+            "command to go on from the last checkpoint, with fewer workers or a smaller cache_gb"
+        ) from error

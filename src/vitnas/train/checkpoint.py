@@ -1,7 +1,8 @@
-"""Training checkpoints: whole or absent, checked when read, the one before kept as well.
+"""Training checkpoints: whole or absent, checked when read, the last few and the best are kept.
 
-A checkpoint is one file, `step-<n>.pt`, that `torch.load(weights_only=True)` reads: a mapping with
-the steps done, the state of model, optimiser and moving average, and the identity of the run.
+A checkpoint is one file, `step-<n>.pt`, a zip archive with a checksum of each part that
+`torch.load(weights_only=True)` reads: a mapping with the steps done, the state of model, optimiser
+and moving average, and the identity of the run.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from vitnas.errors import InputError
 
 _log = logging.getLogger(__name__)
 _FORMAT = "vitnas training checkpoint 1"
-_KEPT = 2
-FREE = {
-    "root",
-    "workers",
-    "cache_gb",
-    "checkpoint_minutes",
-}  # settings that a resumed run may change
+FREE = {  # settings that a resumed run may change
+    *("root", "workers", "cache_gb", "parallel", "logger"),
+    *("checkpoint_minutes", "keep", "restore_best"),
+}
 
 
-def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of a step atomically, then delete all but the last two.
+def save(
+    folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2, best: int | None = None
+) -> Path:
+    """Write the checkpoint of a step atomically, then delete all but the last `keep` and the best.
+
+    `best` is the step of the best one, if one is known. What a killed process left unfinished is
+    deleted before, so that the disk doesn't fill up with it.
 
     Raises:
         InputError: the folder can't be written or the disk is full; earlier checkpoints stay.
@@ -45,9 +48,11 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
                 raise error.__context__ from None
             raise
 
-    written = files.write(folder / f"step-{step:09d}.pt", dump)
-    for old in _paths(folder)[_KEPT:]:
-        old.unlink(missing_ok=True)
+    files.delete_abandoned(folder)
+    written = files.write(_path(folder, step), dump)
+    for old in _paths(folder)[keep:]:
+        if best is None or old != _path(folder, best):
+            old.unlink(missing_ok=True)
     return written
 
 
@@ -74,6 +79,19 @@ def load(folder: Path) -> dict[str, Any] | None:
             "delete the folder to start anew"
         )
     return None
+
+
+def load_step(folder: Path, step: int) -> dict[str, Any]:
+    """Read the checkpoint of one step.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = _path(folder, step)
+    try:
+        return _read(path)
+    except Exception as error:  # a damaged file can raise anything
+        raise InputError(f"checkpoint {path} can't be read: {_first_line(error)}") from error
 
 
 def check_identity(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -105,6 +123,10 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError("not a training checkpoint of this version")
     return state
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:09d}.pt"
 
 
 def _paths(folder: Path) -> list[Path]:

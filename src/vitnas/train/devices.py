@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vitnas.devices import resolve_device
 from vitnas.errors import InputError
+from vitnas.train.weights import shard
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import Strategy
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from vitnas.train.recipe import Parallel
+    from vitnas.train.runner import Runner
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
+def make_fabric(device: str, precision: str, parallel: Parallel = "ddp") -> Fabric:
     """Return Lightning Fabric on one device, or on all processes of torchrun or SLURM, launched.
+
+    `parallel` says what several processes share (`vitnas.train.recipe.TrainRecipe`); one process
+    has all to itself.
 
     Raises:
         InputError: there is no such device here, or it can't compute in float16.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies.ddp import DDPStrategy
 
     chosen = resolve_device(device)
     if precision == "auto":
@@ -30,20 +38,27 @@ def make_fabric(device: str, precision: str) -> Fabric:
     if precision == "16-mixed" and chosen.type == "cpu":
         raise InputError("precision 16-mixed needs a GPU; on cpu use 32-true or bf16-mixed")
     nodes, local = process_grid()
+    options: dict[str, Any] = {"accelerator": chosen.type, "precision": precision}
     if nodes * local == 1:
-        devices: int | list[int] = [chosen.index] if chosen.type == "cuda" else 1
-        fabric = Fabric(accelerator=chosen.type, devices=devices, precision=precision)  # type: ignore[arg-type]
+        fabric = Fabric(devices=[chosen.index] if chosen.type == "cuda" else 1, **options)
     else:
-        # A subnet leaves blocks without gradient, which plain DDP would wait for.
-        fabric = Fabric(
-            accelerator=chosen.type,
-            devices=local,
-            num_nodes=nodes,
-            strategy=DDPStrategy(find_unused_parameters=True),
-            precision=precision,  # type: ignore[arg-type]
-        )
+        strategy = _strategy(parallel, nodes * local)
+        fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, **options)
     fabric.launch()
     return fabric
+
+
+def _strategy(parallel: Parallel, processes: int) -> Strategy:
+    from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+
+    if parallel == "ddp":
+        return DDPStrategy()  # `Runner` spares it the search for what a subnet does not use
+    return ModelParallelStrategy(_shard, data_parallel_size=processes, tensor_parallel_size=1)
+
+
+def _shard(runner: Runner, mesh: DeviceMesh) -> Runner:
+    shard(runner.model, mesh["data_parallel"])
+    return runner
 
 
 def process_grid() -> tuple[int, int]:

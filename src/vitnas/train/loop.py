@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timm.utils import ModelEmaV3
+import torch
 from torch import nn
 
+from vitnas import files
 from vitnas.compiling import count_graphs, graph_room
+from vitnas.data.loader import dead_workers_told
 from vitnas.errors import InputError
 from vitnas.train import checkpoint, prepare
 from vitnas.train.devices import make_fabric
@@ -23,8 +25,9 @@ from vitnas.train.optim import Schedule, make_schedule
 from vitnas.train.progress import TrainProgress
 from vitnas.train.samplers import Sampler
 from vitnas.train.sides import make_runs
-from vitnas.train.step import ADVICE, Batch, Runner, Step, TrainingError
+from vitnas.train.step import ADVICE, Batch, Step, TrainingError
 from vitnas.train.validate import Evaluate, make_evaluate
+from vitnas.train.weights import Weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -43,6 +48,7 @@ class TrainResult:
     `finished` is false if the user stopped it; the same call continues. `metrics` are those of the
     last evaluation, `best` the highest of each over all evaluations, `loss` that of the last step
     (None if no step was done now). `ema` is the moving average of the model, if the recipe has one.
+    With the recipe's `restore_best`, metrics and weights are those of the best evaluation.
     """
 
     finished: bool
@@ -71,7 +77,8 @@ def train(
         model: a supernet, called as `model(images, arch)`, or an ordinary model.
         recipe: what to do.
         data: what to train and evaluate on; its test split is not touched.
-        folder: gets `checkpoints/`, `metrics.jsonl` and `cache/`.
+        folder: gets `checkpoints/`, `metrics.jsonl`, `cache/`, and with a logger `logs/`. All
+            processes have to see the same one.
         sampler: the architectures of each step; by default what the recipe's `sampling` says.
         evaluate: replaces the usual evaluation on the search split at the end of an epoch.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Under torchrun or SLURM all processes
@@ -83,18 +90,32 @@ def train(
 
     Raises:
         InputError: recipe, data, model, device and folder don't fit together, the folder belongs to
-            another run, or it can't be written.
+            another run, another process trains there, it can't be written, or a process that
+            loads data died.
         TrainingError: the loss or the weights are no longer finite.
     """
-    fabric = make_fabric(device, recipe.precision)
+    fabric = make_fabric(device, recipe.precision, recipe.parallel)
     prepare.make_loader(fabric, recipe, data)  # refuses what can't be trained, before any file
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"can't write {folder}: {error.strerror or error}") from error
-    run = _prepare(fabric, model, recipe, data, Path(folder), sampler, evaluate)
-    run.resume()
-    return run.execute()
+    folder = Path(folder)
+    with ExitStack() as stack:
+        _lock(fabric, folder, stack)
+        run = _prepare(fabric, model, recipe, data, folder, sampler, evaluate)
+        run.resume()
+        with dead_workers_told():
+            return run.execute()
+
+
+def _lock(fabric: Fabric, folder: Path, stack: ExitStack) -> None:
+    """Let nobody else train in the folder; all processes are refused together."""
+    refusal = ""
+    if fabric.is_global_zero:
+        busy = f"another process is training in {folder}; stop it or wait for its end"
+        try:
+            stack.enter_context(files.only_one(folder / CHECKPOINTS / "lock", busy))
+        except InputError as error:
+            refusal = str(error)
+    if refusal := fabric.broadcast(refusal):
+        raise InputError(refusal)
 
 
 @dataclass
@@ -102,7 +123,7 @@ class _Run:
     """The pieces of a run, and how far it has come."""
 
     fabric: Fabric
-    model: nn.Module
+    weights: Weights
     recipe: TrainRecipe
     folder: Path
     loader: TrainLoader
@@ -110,12 +131,13 @@ class _Run:
     schedule: Schedule
     sampler: Sampler | None
     evaluate: Evaluate
-    ema: ModelEmaV3 | None
+    graphs: int
     identity: dict[str, Any]
     interrupt: Interrupt = field(default_factory=Interrupt)
     step: int = 0  # steps done
     evaluated: int = 0  # epochs ended: evaluated and saved
     best: dict[str, float] = field(default_factory=dict)
+    best_at: tuple[int, float] | None = None  # step and mean metric of the best evaluation
     latest: dict[str, float] = field(default_factory=dict)
     loss: float | None = None
     saved_at: float = field(default_factory=time.monotonic)
@@ -128,23 +150,32 @@ class _Run:
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints lie."""
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     def resume(self) -> None:
         """Continue from the last checkpoint, if there is one."""
         state = checkpoint.load(self.checkpoints)
+        self._check_same(-1 if state is None else state["step"])
         if state is None:
             return
         checkpoint.check_identity(self.folder, state["identity"], self.identity)
-        self.model.load_state_dict(state["model"])
-        self.do_step.optimizer.load_state_dict(state["optimizer"])
-        if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
+        self.weights.load(state, self.do_step.optimizer)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step, self.evaluated = state["step"], state["evaluated"]
         self.best, self.latest = state["best"], state["latest"]
+        self.best_at = state.get("best_at")
         if self.fabric.is_global_zero:
             _log.info("continuing after step %d", self.step)
+
+    def _check_same(self, step: int) -> None:
+        """Check that all processes go on from the same step."""
+        differs = torch.tensor(float(step != self.fabric.broadcast(step)))
+        total: Any = self.fabric.all_reduce(differs.to(self.fabric.device), reduce_op="sum")
+        if total:
+            raise InputError(
+                f"the processes find different checkpoints in {self.checkpoints}; the folder must "
+                "lie on a file system that all of them share"
+            )
 
     def execute(self) -> TrainResult:
         """Run to the end, or until the user stops it."""
@@ -152,7 +183,9 @@ class _Run:
         history = None
         if self.fabric.is_global_zero:
             path = self.folder / "metrics.jsonl"
-            history = MetricsLog(path, step=self.step, evaluated=self.evaluated)
+            history = MetricsLog(
+                path, step=self.step, evaluated=self.evaluated, logger=self.recipe.logger
+            )
         progress = TrainProgress(
             epochs=self.recipe.epochs,
             steps_per_epoch=self.steps_per_epoch,
@@ -160,9 +193,12 @@ class _Run:
             stages=self.loader.stages,
             shown=self.fabric.is_global_zero,
         )
-        graphs = graph_room(count_graphs(self.model)) if self.recipe.compile else nullcontext()
-        with progress, self.interrupt, graphs:
+        graphs = graph_room(self.graphs) if self.recipe.compile else nullcontext()
+        ended = nullcontext() if history is None else closing(history)
+        with ended, progress, self.interrupt, graphs:
             finished = self._epochs(history, progress)
+        if finished and self.recipe.restore_best:
+            self._restore_best()
         return TrainResult(
             finished=finished,
             step=self.step,
@@ -171,7 +207,7 @@ class _Run:
             metrics=self.latest,
             best=self.best,
             seconds=time.monotonic() - began,
-            ema=None if self.ema is None else self.ema.module,
+            ema=self.weights.average,
         )
 
     def _epochs(self, history: MetricsLog | None, progress: TrainProgress) -> bool:
@@ -185,7 +221,7 @@ class _Run:
                     speed = self.loader.stages.record()
                     history.append("speed", step=self.step, epoch=self.evaluated, **speed)
                 self.evaluated += 1
-                self._save()
+                self._save(history)
                 progress.end_epoch(found)
             if self.evaluated == self.recipe.epochs:
                 return True
@@ -197,10 +233,10 @@ class _Run:
                     history.append("step", **line, **apart)
                 progress.advance(self.loss, lr)
                 if stop:
-                    self._save()
+                    self._save(history)
                     return False
                 if time.monotonic() - self.saved_at > 60 * self.recipe.checkpoint_minutes:
-                    self._save()
+                    self._save(history)
 
     def _train_epoch(self) -> Iterator[tuple[list[float], float, bool]]:
         """Do the remaining steps of the epoch.
@@ -216,8 +252,7 @@ class _Run:
             losses, stop = self.do_step(self.step, batches, archs, self.interrupt.requested)
             self.step += 1
             self.loss = sum(losses) / len(losses)
-            if self.ema is not None:
-                self.ema.update(self.model, step=self.step)
+            self.weights.update(self.step)
             yield losses, lr, stop
 
     def _end_epoch(self) -> dict[str, float]:
@@ -225,33 +260,44 @@ class _Run:
         done, every = self.evaluated + 1, self.recipe.evaluate_every
         if not every or (done % every and done < self.recipe.epochs):
             return {}
-        judged = self.model if self.ema is None else self.ema.module
-        self.latest = self.evaluate(judged.eval())
+        self.latest = self.evaluate(self.weights.gather().eval())
         self.best = {n: max(v, self.best.get(n, v)) for n, v in self.latest.items()}
+        mean = sum(self.latest.values()) / max(len(self.latest), 1)
+        if self.best_at is None or mean > self.best_at[1]:
+            self.best_at = self.step, mean
         return self.latest
 
-    def _save(self) -> None:
+    def _save(self, history: MetricsLog | None) -> None:
         """Write a checkpoint, in the first process.
 
         Raises:
             TrainingError: the weights are not finite, and would displace good ones.
         """
         self.saved_at = time.monotonic()
-        if not self.fabric.is_global_zero:
+        self.weights.gather()
+        state = self.weights.state(self.do_step.optimizer)
+        if history is None:
             return
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        if not self.weights.finite():
             raise TrainingError(f"weights are not finite after step {self.step}; {ADVICE}")
-        state = {
+        state |= {
             "evaluated": self.evaluated,
             "best": self.best,
+            "best_at": self.best_at,
             "latest": self.latest,
             "identity": self.identity,
-            "model": self.model.state_dict(),
-            "optimizer": self.do_step.optimizer.state_dict(),
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
         }
-        checkpoint.save(self.checkpoints, self.step, state)
+        history.save()
+        best = None if self.best_at is None else self.best_at[0]
+        checkpoint.save(self.checkpoints, self.step, state, keep=self.recipe.keep, best=best)
+
+    def _restore_best(self) -> None:
+        """Take the weights and metrics of the best evaluation."""
+        assert self.best_at is not None
+        state = checkpoint.load_step(self.checkpoints, self.best_at[0])
+        self.weights.load(state, None)
+        self.latest = state["latest"]
 
 
 def _prepare(
@@ -268,9 +314,10 @@ def _prepare(
     if sampler is None:
         sampler = prepare.recipe_sampler(recipe, model, steps)
     runs = make_runs(model, recipe.sides)
-    optimizer = prepare.set_up(model, recipe, fabric.device)
+    identity = prepare.run_identity(recipe, model, data, steps)
+    prepare.set_up(model, recipe, fabric.device)
+    weights, wrapped, optimizer = prepare.make_weights(fabric, model, recipe)
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, steps_per_epoch=steps)
-    wrapped, stepper = fabric.setup(Runner(model), optimizer)
     if evaluate is None:
         evaluate = make_evaluate(
             fabric,
@@ -280,19 +327,18 @@ def _prepare(
             space=prepare.model_space(model),
             seed=recipe.seed,
         )
-    decay = recipe.ema_decay
     return _Run(
         fabric=fabric,
-        model=model,
+        weights=weights,
         recipe=recipe,
         folder=folder,
         loader=loader,
-        do_step=prepare.make_step(fabric, wrapped, stepper, recipe, data, runs, loader.stages),
+        do_step=prepare.make_step(fabric, wrapped, optimizer, recipe, data, runs, loader.stages),
         schedule=schedule,
         sampler=sampler,
         evaluate=evaluate,
-        ema=None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True),
-        identity=prepare.run_identity(recipe, model, data, steps),
+        graphs=count_graphs(model) if recipe.compile else 0,
+        identity=identity,
     )
 
 

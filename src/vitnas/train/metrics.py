@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitnas import files
 from vitnas.errors import InputError
+from vitnas.train.loggers import open_logger, tell
+
+if TYPE_CHECKING:
+    from vitnas.train.recipe import Loggers
 
 
 class MetricsLog:
@@ -18,18 +24,24 @@ class MetricsLog:
     `evaluation` (with `step`, `epoch` and one value for each metric) or `speed` (with `step`,
     `epoch` and what `vitnas.data.stages.Stages.record` gives).
 
+    A `logger` is told each line as well; see `vitnas.train.loggers`.
+
     Raises:
-        InputError: the file can't be written.
+        InputError: the file can't be written, or the logger can't be had.
     """
 
-    def __init__(self, path: Path, *, step: int, evaluated: int) -> None:
+    def __init__(
+        self, path: Path, *, step: int, evaluated: int, logger: Loggers | None = None
+    ) -> None:
         self._path = path
-        kept = [
-            json.dumps(line) + "\n"
-            for line in read_metrics(path)
-            if line["step"] <= step and (line["kind"] == "step" or line["epoch"] < evaluated)
-        ]
-        files.write(path, "".join(kept))
+        kept: list[dict[str, Any]] = []
+        dropped: list[dict[str, Any]] = []
+        for line in read_metrics(path):
+            before = line["step"] <= step and (line["kind"] == "step" or line["epoch"] < evaluated)
+            (kept if before else dropped).append(line)
+        self._logger = None if logger is None else open_logger(logger, path.parent, kept, dropped)
+        self.save()  # once the lines are gone nobody would know that the logger has them, too
+        files.write(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append(self, kind: str, **values: Any) -> None:
         """Add a line.
@@ -37,9 +49,29 @@ class MetricsLog:
         Raises:
             InputError: it can't be written, for example because the disk is full.
         """
-        try:
+        line = {"kind": kind, **values}
+        with self._writing():
             with self._path.open("a") as file:
-                file.write(json.dumps({"kind": kind, **values}) + "\n")
+                file.write(json.dumps(line) + "\n")
+            if self._logger is not None:
+                tell(self._logger, line)
+
+    def save(self) -> None:
+        """Let the logger write what it was told; a checkpoint must not be ahead of it."""
+        if self._logger is not None:
+            with self._writing():
+                self._logger.save()
+
+    def close(self) -> None:
+        """Let the logger end."""
+        if self._logger is not None:
+            with self._writing():
+                self._logger.finalize("success")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InputError(f"can't write {self._path}: {error.strerror or error}") from error
 

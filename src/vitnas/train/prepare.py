@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from vitnas.arch import Arch
@@ -17,9 +19,11 @@ from vitnas.errors import InputError
 from vitnas.space import Space
 from vitnas.train.losses import make_objective
 from vitnas.train.optim import make_optimizer
+from vitnas.train.runner import Runner
 from vitnas.train.samplers import Sampler, make_sampler
 from vitnas.train.step import Step
 from vitnas.train.teacher import load_teacher
+from vitnas.train.weights import Weights, shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +74,11 @@ def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:
     return loader
 
 
-def set_up(model: nn.Module, recipe: TrainRecipe, device: torch.device) -> torch.optim.Optimizer:
-    """Set what the recipe says about the model, and return the optimiser of its parameters.
+def set_up(model: nn.Module, recipe: TrainRecipe, device: torch.device) -> None:
+    """Set what the recipe says about the model.
 
     Raises:
-        InputError: the model has no checkpointing or can't be compiled, or the optimiser can't be
-            made.
+        InputError: the model has no checkpointing or can't be compiled.
     """
     if recipe.compile:
         compile_blocks(model, device)
@@ -87,8 +90,29 @@ def set_up(model: nn.Module, recipe: TrainRecipe, device: torch.device) -> torch
                 "set grad_checkpointing=false"
             )
         switch(True)
+
+
+def make_weights(
+    fabric: Fabric, model: nn.Module, recipe: TrainRecipe
+) -> tuple[Weights, nn.Module, Any]:
+    """Return the weights, the `Runner` of them and their optimiser, both set up by Fabric.
+
+    Raises:
+        InputError: the optimiser can't be made.
+    """
+    several = fabric.world_size > 1
+    sharded = several and recipe.parallel == "fsdp"
+    model.to(fabric.device)
+    trained = copy.deepcopy(model) if sharded else model
+    ema = None
+    if recipe.ema_decay is not None:
+        ema = ModelEmaV3(trained, decay=recipe.ema_decay, use_warmup=True)
+    wrapped = fabric.setup_module(Runner(trained, exchanged=several and not sharded))
+    if sharded and ema is not None:
+        shard(ema.module, fabric.strategy.device_mesh["data_parallel"])  # type: ignore[attr-defined]
     scaled = recipe.precision == "16-mixed" and recipe.optim.clip_grad is not None
-    return make_optimizer(model, recipe.optim, recipe.batch_size, fused=not scaled)
+    optimizer = make_optimizer(trained, recipe.optim, recipe.batch_size, fused=not scaled)
+    return Weights(model, trained, ema), wrapped, fabric.setup_optimizers(optimizer)
 
 
 def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) -> Sampler | None:
@@ -149,6 +173,7 @@ def make_step(
         inplace_temperature=distillation.temperature if distillation.inplace else None,
         clip_grad=recipe.optim.clip_grad,
         step_skipped_blocks=recipe.optim.step_skipped_blocks,
+        sharded=recipe.parallel == "fsdp",
     )
 
 

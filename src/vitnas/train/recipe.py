@@ -20,6 +20,8 @@ _STRICT = {
 
 
 BothSides: TypeAlias = Literal["mean_loss", "sum_logits"]
+Parallel: TypeAlias = Literal["ddp", "fsdp"]
+Loggers: TypeAlias = Literal["tensorboard", "csv", "wandb"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,12 @@ class TrainRecipe:
     a subnet's loss is the mean of its left and its right side's (BCNet), or one loss of the sum of
     their logits (the released code of ViTAS).
 
+    The last `keep` checkpoints and the best are kept: that of the evaluation with the highest mean
+    of its metrics. With `restore_best` its weights are the result, else the last ones. Several
+    processes, of torchrun or SLURM, either hold all weights each (`ddp`), or a share of weights,
+    gradients and optimiser state (`fsdp`, by block); the numbers are the same. `logger` is told
+    what `metrics.jsonl` records.
+
     Raises:
         InputError: listing every wrong value.
     """
@@ -150,6 +158,10 @@ class TrainRecipe:
     cache_gb: float = 2.0
     evaluate_every: int = 1
     checkpoint_minutes: float = 10.0
+    keep: int = 2
+    restore_best: bool = False
+    parallel: Parallel = "ddp"
+    logger: Loggers | None = None
 
     def __post_init__(self) -> None:
         teaches_itself = self.distillation.inplace
@@ -177,11 +189,20 @@ class TrainRecipe:
             workers=(self.workers >= 0, "0 or more"),
             cache_gb=(self.cache_gb >= 0, "0 or more"),
             compile=(
-                not (self.compile and self.grad_checkpointing),
-                "false where grad_checkpointing is set",
+                not (self.compile and (self.grad_checkpointing or self.parallel == "fsdp")),
+                "false where grad_checkpointing is set or parallel is fsdp",
+            ),
+            parallel=(
+                self.parallel == "ddp" or self.precision != "16-mixed",
+                "ddp where precision is 16-mixed",
             ),
             evaluate_every=(self.evaluate_every >= 0, "0 or more"),
             checkpoint_minutes=(self.checkpoint_minutes > 0, "above 0"),
+            keep=(self.keep >= 2, "2 or more, as the last one may be damaged"),
+            restore_best=(
+                bool(self.evaluate_every) or not self.restore_best,
+                "false where evaluate_every is 0",
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:

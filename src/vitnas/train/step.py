@@ -16,12 +16,13 @@ from vitnas.errors import InputError
 from vitnas.train.losses import Objective, soft_distillation
 from vitnas.train.optim import fill_skipped
 from vitnas.train.samplers import derived_seed
-from vitnas.train.sides import Run, Runs, once
+from vitnas.train.sides import Runs, once
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from vitnas.data.transforms import Mix
+    from vitnas.train.runner import Runner
     from vitnas.train.teacher import Teacher
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -32,22 +33,6 @@ ADVICE = (
 )
 
 
-class Runner(nn.Module):
-    """What Fabric wraps: runs a model, or a subnet of it.
-
-    What is run comes as a function. Fabric would take an architecture apart in search of tensors,
-    because it is a mapping.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, run: Run) -> Tensor:
-        """Return the logits."""
-        return run(self.model, images)
-
-
 class TrainingError(InputError):
     """Training can't go on: the loss or the weights are no longer finite."""
 
@@ -56,7 +41,8 @@ class TrainingError(InputError):
 class Step:
     """How a step is done. Call it with the step's data to do one.
 
-    `model`, a `Runner`, and `optimizer` are those that Fabric set up. `runs`: what of an
+    `model`, a `Runner`, and `optimizer` are those that Fabric set up. With `sharded` weights
+    processes exchange gradients with each backward, else once a step. `runs`: what of an
     architecture is run; its loss is the mean over the runs (`vitnas.train.sides`).
     `inplace_temperature`: the first architecture (its left side) teaches the others, at this
     temperature; None: all learn from the target.
@@ -73,6 +59,7 @@ class Step:
     inplace_temperature: float | None = None
     clip_grad: float | None = None
     step_skipped_blocks: bool = False
+    sharded: bool = False
 
     def __call__(
         self,
@@ -100,6 +87,8 @@ class Step:
             losses += self._accumulate(batch, archs, key, last=last, parts=len(batches))
         values, stop = self._agree(losses, stop)
         self._check(step, values, archs)
+        runner: Runner = self.model.module  # type: ignore[assignment]
+        runner.drop_unused()
         if self.step_skipped_blocks:
             fill_skipped(self.optimizer)
         if self.clip_grad is not None:
@@ -122,8 +111,8 @@ class Step:
         shares = Counter(number for number, _ in runs)
         losses, largest = torch.zeros(len(archs), device=self.fabric.device), None
         for place, (number, run) in enumerate(runs):
-            # Processes exchange gradients once a step, with its last backward.
-            final = last and place == len(runs) - 1
+            # A block that only an earlier backward reached would keep its gradient unshared.
+            final = self.sharded or (last and place == len(runs) - 1)
             with self.fabric.no_backward_sync(self.model, enabled=not final):  # type: ignore[arg-type]
                 logits = self.model(images, run)
                 if number and largest is not None and self.inplace_temperature is not None:

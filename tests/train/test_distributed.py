@@ -1,0 +1,124 @@
+"""Several real processes over gloo: the numbers of one, after deaths and with other processes, too.
+
+Each test starts processes that load torch, which takes seconds; so they are slow ones.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitnas.train.metrics import read_metrics
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).with_name("parallel.py")
+FSDP = '{"parallel": "fsdp"}'
+STEPS = list(range(1, 21))
+
+
+def environment(**extra: str) -> dict[str, str]:
+    path = os.pathsep.join([str(SCRIPT.parent.parent), *filter(None, [os.getenv("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **extra}
+
+
+def finish(*words: str | Path, processes: int = 2, restarts: int = 0, **extra: str) -> str:
+    """Run the script in one process or under torchrun to its end; return what it printed."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = [] if processes == 1 else [*torchrun, f"--max-restarts={restarts}"]
+    command = [sys.executable, *launcher, SCRIPT, *words]
+    done = subprocess.run(command, env=environment(**extra), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] != "speed"]
+
+
+def assert_as_one(several: Path, one: Path) -> None:
+    """The same lines, the numbers equal in float32 precision."""
+    lines, expected = history(several), history(one)
+    assert len(lines) == len(expected) == len(STEPS) + 2
+    for line, other in zip(lines, expected, strict=True):
+        assert line.pop("kind") == other.pop("kind")
+        each = other.pop("losses", None)
+        assert line.pop("losses", None) == (each and pytest.approx(each, rel=1e-4, abs=1e-6))
+        assert line == pytest.approx(other, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in one process."""
+    folder = tmp_path_factory.mktemp("one")
+    finish(folder, "prefix", "{}", processes=1)
+    return folder
+
+
+@pytest.mark.parametrize("settings", ["{}", FSDP], ids=["ddp", "fsdp"])
+def test_two_processes_train_as_one(tmp_path: Path, one: Path, settings: str) -> None:
+    """Without dropout and mixup, whose draws differ by process, the losses are those of one."""
+    finish(tmp_path, "prefix", settings)
+    assert_as_one(tmp_path, one)
+
+
+@pytest.mark.parametrize("settings", ["{}", '{"sides": "sum_logits"}'], ids=["mean", "sum"])
+def test_both_sides_in_two_processes(tmp_path: Path, settings: str) -> None:
+    for processes in (1, 2):
+        finish(tmp_path / str(processes), "bilateral", settings, processes=processes)
+    assert_as_one(tmp_path / "2", tmp_path / "1")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_is_started_anew_and_the_run_goes_on(
+    tmp_path: Path, one: Path, rank: int
+) -> None:
+    every_third = '{"checkpoint_minutes": 1e-9, "parallel": "ddp"}'
+    finish(tmp_path, "prefix", every_third, restarts=1, DIE_AT=f"13:{rank}")
+    steps = [line["step"] for line in history(tmp_path) if line["kind"] == "step"]
+    assert steps == STEPS
+    assert_as_one(tmp_path, one)
+
+
+def test_shared_out_weights_go_on_in_one_process_and_back(tmp_path: Path, one: Path) -> None:
+    """Checkpoints are whole, whoever writes them."""
+    every_step: Any = {"checkpoint_minutes": 1e-9}
+    for processes, die_at in ((2, "7:0"), (1, "12:0"), (2, "")):
+        settings = str({**every_step, "parallel": "fsdp"}).replace("'", '"')
+        extra = {"RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"} if processes == 1 else {}
+        try:
+            finish(tmp_path, "prefix", settings, processes=processes, DIE_AT=die_at, **extra)
+        except AssertionError:
+            assert die_at
+    assert_as_one(tmp_path, one)
+
+
+def test_slurm_starts_processes_on_two_nodes(tmp_path: Path, one: Path) -> None:
+    """Two processes with the environment that srun gives each, the nodes being this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    job = {"JOB_ID": "77", "JOB_NAME": "train", "NTASKS": "2", "NNODES": "2", "LOCALID": "0"}
+    job |= {"NODELIST": "127.0.0.1", "NTASKS_PER_NODE": "1"}
+    common = {f"SLURM_{name}": value for name, value in job.items()}
+    command = [sys.executable, SCRIPT, tmp_path, "prefix", "{}"]
+    tasks = [
+        subprocess.Popen(
+            command,
+            env=environment(
+                **common, MASTER_PORT=port, SLURM_PROCID=str(rank), SLURM_NODEID=str(rank)
+            ),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for task in tasks:
+        assert task.wait() == 0, task.communicate()[1]
+    assert_as_one(tmp_path, one)
