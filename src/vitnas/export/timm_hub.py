@@ -14,6 +14,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from vitnas.errors import InputError
@@ -38,13 +39,16 @@ def fill(shipped: Shipment, folder: Path) -> dict[str, Any]:
     name = STOCK if stock else f"vitnas_{shipped.record['family']}"
     args = stock or {**build, "blocks": _without_drop_path(build["blocks"])}
     model = _timm_model(shipped, name, args)
-    timm.models.save_for_hf(
-        model,
-        str(folder),
-        model_config={**shipped.record, "label_names": list(shipped.classes)},
-        model_args=args,
-        safe_serialization=True,
-    )
+    try:
+        timm.models.save_for_hf(
+            model,
+            str(folder),
+            model_config={**shipped.record, "label_names": list(shipped.classes)},
+            model_args=args,
+            safe_serialization=True,
+        )
+    except SafetensorError as error:  # its only error here is the disk's, such as no space left
+        raise OSError(str(error)) from error
     (folder / MODELING).write_text(modeling(shipped.record["family"]))
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read
     return {"architecture": name, "stock": stock is not None}
