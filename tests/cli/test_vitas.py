@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import yaml
 import vitnas
 from interop.recorded_vitas import case
 from vitnas.folder import read_config
+from vitnas.search.ledger import read
 
-from .calling import RECIPE, TUNE
 from .conftest import Command
 
 SPACE = {
@@ -25,41 +26,74 @@ SPACE = {
     "embed_dim": [12, 16],
     "patch_size": [2, 4],
 }
+SMALL = {
+    "batch_size": 512,
+    "epochs": 1,
+    "workers": 0,
+    "evaluate_every": 0,
+    "precision": "32-true",
+    "input": "{img_size: [8, 8]}",
+}
+
+
+def pairs(**settings: object) -> Iterator[str]:
+    """Yield the words `--set name=value`."""
+    for name, value in settings.items():
+        yield from ("--set", f"{name}={value}")
 
 
 def test_the_whole_route(tmp_path: Path, command: Command) -> None:
-    recipe, run = tmp_path / "vitas.yaml", tmp_path / "run"
-    settings = yaml.safe_load(RECIPE)
-    settings |= {"space": SPACE, "sampling": {"name": "bcnet"}, "model": {"sharing": "bilateral"}}
-    recipe.write_text(yaml.safe_dump(settings))
-    trained = command("train", recipe, run, "--device", "cpu")
-    assert trained.code == 0, trained.err
+    """With ViTAS's recipes, cut down to one epoch of digits in three channels."""
+    space, run = tmp_path / "small.yaml", tmp_path / "run"
+    space.write_text(yaml.safe_dump(SPACE))
+    small = ("--data", "digits", "--device", "cpu", *pairs(**SMALL, **{"optim.warmup_epochs": 0}))
+
+    def done(*words: str | Path) -> str:
+        result = command(*words)
+        assert result.code == 0, result.err
+        return result.out
+
+    done("train", "vitas", run, *small, "--space", space, "--set", "search_fraction=0.15")
     net: Any = vitnas.load(run / "supernet")
     assert net.space["slot"].increasing
+    assert net.sharing.bilateral
 
-    words = ("--max-macs", "60k", "--strategy", "nsga2", "--trials", "8")
-    found = command("search", run, *words, "--set", "population=4")
-    assert found.code == 0, found.err
-    assert command("extract", run).code == 0
-    folder = run / "models" / "nsga2"
+    window = ("--strategy", "nsga2", "--min-macs", "10k", "--max-macs", "60k")
+    cheap = ("--trials", "6", "--images", "60", "--batch-size", "60", "--set", "population=3")
+    assert "6 subnets" in done("search", run, *window, *cheap)
+    done("search", run, *window, *cheap, "--tied", "on", "--name", "equal")
+    for trial in read(run / "searches" / "equal")[1]:
+        assert len(set(trial.arch.attn_dim)) == len(set(trial.arch.mlp_dim)) == 1
+    done("extract", run, "--search", "nsga2")
+
+    folder, alone = run / "models" / "nsga2", tmp_path / "alone"
     model, record = vitnas.load(folder), read_config(folder)
     arch = vitnas.Arch.from_dict(record["arch"])
     options = {name: record["options"][name] for name in ("num_classes", "img_size", "in_chans")}
     params = sum(parameter.numel() for parameter in model.parameters())
     assert params == vitnas.cost.params(arch, **options)
-    assert vitnas.cost.macs(arch, **options) <= 60_000
-    images = torch.randn(2, 1, 8, 8)
+    assert 10_000 <= vitnas.cost.macs(arch, **options) <= 60_000
+    images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(model(images), net(images, arch))
 
-    settings = ("--recipe", "vitas-retrain", *TUNE[2:], "--set", "workers=0")
-    again = command("retrain", folder, tmp_path / "again", *settings, "--set", "data=digits")
-    assert again.code == 0, again.err
-    for model_folder in (folder, tmp_path / "again"):
-        assert command("evaluate", model_folder).code == 0
-        assert 0 < read_config(model_folder)["metrics"]["test"]["top1"] < 100
-    assert command("report", run).code == 0
-    assert "slot" in (run / "report.html").read_text()
+    done("retrain", folder, alone, "--recipe", "vitas-retrain", *small)
+    for path in (folder, alone):
+        done("evaluate", path)
+        assert 0 < read_config(path)["metrics"]["test"]["top1"] < 100
+    assert f"{params:,}" in done("profile", alone, "--latency", "off")
+
+    done("convert", alone, tmp_path / "official.pth", "--to", "vitas")
+    config = tmp_path / "official.config.json"
+    done("convert", tmp_path / "official.pth", tmp_path / "back", "--config", config)
+    with torch.no_grad():
+        two = [vitnas.load(path)(images) for path in (alone, tmp_path / "back")]
+    torch.testing.assert_close(*two, rtol=0, atol=1e-5)
+
+    done("report", run)
+    page = (run / "report.html").read_text()
+    assert "slot" in page
+    assert "hypervolume" in page
 
 
 def test_listings(command: Command) -> None:
