@@ -105,7 +105,7 @@ def test_classes_without_names_have_numbers(tmp_path: Path, pictures: Path) -> N
 def test_a_model_of_features_has_no_labels(tmp_path: Path, pictures: Path) -> None:
     arch = vitnas.Arch("vit", depth=1, mlp_ratio=(1.0,), num_heads=(1,), embed_dim=16)
     options = {"img_size": 8, "in_chans": 1, "patch_size": 4, "head_dim": 8}
-    made = vitnas.build(arch, num_classes=0, **options)  # type: ignore[arg-type]
+    made = vitnas.build(arch, num_classes=0, **options)
     with pytest.raises(InputError, match=r"has no classes \(num_classes is 0\)"):
         predict(vitnas.save(made, tmp_path / "features"), [pictures])
 
