@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitnas.cli import main
+from vitnas.commands import FOLDER as COMMANDS
 
 STEPS = 38  # two epochs of 19 steps
 RECIPE = """
@@ -65,9 +66,13 @@ def refusal(result: Result) -> str:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden ones too, with what they hold."""
+    """All files below a folder, hidden ones too, with what they hold; none about commands."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in paths
+        if path.parent.name != COMMANDS
+    }
 
 
 @contextmanager

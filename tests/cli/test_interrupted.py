@@ -21,6 +21,7 @@ from vitnas.search.ledger import Record, read
 from .calling import STEPS, files_in, lines_of
 from .conftest import Command
 
+PARTS = {"metrics.jsonl", "checkpoints", "cache", "commands"}
 STOPPED = "vitnas: stopped; repeat the same command to go on from there\n"
 
 
@@ -72,13 +73,13 @@ def test_training(recipe: Path, trained: Path, tmp_path: Path, command: Command)
     assert result.err.endswith(
         "stopping after this step; once more to stop at once, without a checkpoint\n" + STOPPED
     )
-    assert {path.name for path in run.iterdir()} == {"metrics.jsonl", "checkpoints", "cache"}
+    assert {path.name for path in run.iterdir()} == PARTS
     done = lines_of(metrics)
     assert 8 <= done < STEPS // 2, "the interruption did not come in the first epoch"
 
     kill_when(lambda: lines_of(metrics) >= STEPS // 2 + 6, *words)
     assert STEPS // 2 + 6 <= lines_of(metrics) < STEPS, "the kill did not come in the second epoch"
-    assert {path.name for path in run.iterdir()} == {"metrics.jsonl", "checkpoints", "cache"}
+    assert {path.name for path in run.iterdir()} == PARTS
 
     result = command(*words)
     assert result.code == 0

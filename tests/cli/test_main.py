@@ -37,6 +37,8 @@ FLAGS = {
     "predict": "device skip-broken top",
     "spaces": "img-size num-classes",
     "archs": "space to",
+    "runs": "under yes",
+    "view": "host port",
     "report": "",
 }
 POSITIONALS = {
@@ -54,6 +56,8 @@ POSITIONALS = {
     "predict": "MODEL IMAGES",
     "spaces": "[NAME]",
     "archs": "[NAME]",
+    "runs": "[ACTION] [NAME]",
+    "view": "[FOLDER]",
     "report": "RUN",
 }
 
@@ -111,8 +115,8 @@ def test_an_unknown_verb_is_named_with_the_nearest(command: Command) -> None:
     assert refusal(command("trian")) == (
         "unknown verb 'trian'; did you mean 'train'? (allowed: archs, convert, evaluate, "
         "evolve-space, export, extract, finetune, predict, profile, "
-        "quickstart, report, retrain, search, spaces, "
-        "train)"
+        "quickstart, report, retrain, runs, search, "
+        "spaces, train, view)"
     )
 
 
@@ -155,6 +159,11 @@ def test_help_and_wrong_names_never_load_torch(recipe: Path) -> None:
         ["export", "model", "--to", "onx"],
         ["spaces", "autoformer-tny"],
         ["archs", "autoformer-tny"],
+        ["runs", "lst"],
+        ["runs", "show", "nowhere"],
+        ["runs", "list", "nowhere"],
+        ["view", "nowhere"],
+        ["view", "--port", "99999"],
     ]
     code = (
         "import sys\n"

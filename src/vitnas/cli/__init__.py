@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -25,7 +28,19 @@ VERBS = {
     "predict": "labels for images, from a saved model or an export",
     "spaces": "list the search spaces, or show one",
     "archs": "list the published architectures, or show one",
+    "runs": "list, show, stop, resume, delete or compare runs",
+    "view": "searches in Optuna's dashboard, while they run",
     "report": "everything about a run as one HTML page",
+}
+
+# verbs whose work is worth continuing, and which of their arguments is the run that they work on
+RUN = {
+    "quickstart": "run",
+    "train": "run",
+    "search": "run",
+    "evolve-space": "run",
+    "finetune": "output",
+    "retrain": "output",
 }
 
 
@@ -39,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for wrong input, 130 when stopped."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(*args)
+        execute(*args)
         sys.stdout.flush()
     except InputError as error:
         sys.stderr.write(f"vitnas: {' '.join(str(error).splitlines())}\n")
@@ -52,7 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(verb: str = "--help", *args: str) -> None:
+def execute(verb: str = "--help", *args: str) -> None:
+    """Run the command line; what goes wrong is raised.
+
+    Raises:
+        InputError: the words or what they name are wrong.
+        KeyboardInterrupt: it was stopped.
+    """
     if verb in ("-h", "--help", "help"):
         sys.stdout.write(_help())
         return
@@ -72,8 +93,26 @@ def _run(verb: str = "--help", *args: str) -> None:
     function = getattr(import_module(f"vitnas.cli.{name}_verb"), name)
     call = parse(function, f"vitnas {verb}", args)
     if call is not None:
-        with logging_to_terminal():
+        with logging_to_terminal(), _recorded(verb, function, call, args):
             call()
+
+
+def _recorded(
+    verb: str, function: Callable[..., Any], call: partial[Any], words: Sequence[str]
+) -> AbstractContextManager[None]:
+    """Keep a record of the command in its run; of processes that work together, in the first."""
+    first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID"))
+    if verb not in RUN or not first:
+        return nullcontext()
+    from vitnas.commands import recorded
+    from vitnas.runs import last_step
+
+    given = inspect.signature(function).bind(*call.args, **call.keywords)
+    given.apply_defaults()
+    run = given.arguments[RUN[verb]]
+    if verb == "search" and not run.is_dir():  # which the verb refuses
+        return nullcontext()
+    return recorded(run, (verb, *words), given.arguments, last_step(run))
 
 
 def _help() -> str:

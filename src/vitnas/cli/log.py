@@ -62,8 +62,11 @@ def title(text: str) -> None:
 
 @contextmanager
 def logging_to_terminal() -> Iterator[None]:
-    """Send the package's log lines to standard error, without decoration."""
+    """Send the package's log lines to standard error, without decoration; once, if nested."""
     logger = logging.getLogger("vitnas")
+    if any(isinstance(handler, _Lines) for handler in logger.handlers):
+        yield
+        return
     before = logger.level, logger.propagate
     handler = _Lines()
     logger.addHandler(handler)

@@ -34,6 +34,12 @@ MaybeFolder: TypeAlias = Annotated[Path | None, _optional("FOLDER")]
 MaybeFile: TypeAlias = Annotated[Path | None, _optional("FILE")]
 PositionalName: TypeAlias = Annotated[str | None, tyro.conf.Positional, _optional("[NAME]")]
 PositionalFolder: TypeAlias = Annotated[Path, tyro.conf.Positional, arg(metavar="[FOLDER]")]
+PositionalNames: TypeAlias = Annotated[tuple[str, ...], tyro.conf.Positional, _optional("[NAME]")]
+Action: TypeAlias = Annotated[
+    Literal["list", "show", "stop", "resume", "delete", "compare"],
+    tyro.conf.Positional,
+    arg(metavar="[ACTION]"),
+]
 Sizes: TypeAlias = Annotated[tuple[int, ...], _optional("HEIGHT [WIDTH]")]
 Settings: TypeAlias = Annotated[
     tuple[str, ...],
@@ -78,7 +84,7 @@ _CONFIG = (
 )
 
 
-def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> Callable[[], Any] | None:
+def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> partial[Any] | None:
     """Return the call that the words ask for; None if they asked for help, which is then shown.
 
     Raises:
@@ -87,7 +93,7 @@ def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> Callable[
     shown, refused = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(refused):
-            call: Callable[[], Any] = tyro.cli(_caller(verb), prog=prog, args=args, config=_CONFIG)
+            call: partial[Any] = tyro.cli(_caller(verb), prog=prog, args=args, config=_CONFIG)
     except SystemExit as stop:
         if stop.code:
             raise InputError(f"{_one_line(refused.getvalue())}; see `{prog} --help`") from None
@@ -106,13 +112,13 @@ def _show(text: str) -> None:
         output.print(line)
 
 
-def _caller(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+def _caller(verb: Callable[..., Any]) -> Callable[..., partial[Any]]:
     """Return a function with the verb's arguments that returns the call instead of doing it.
 
     It has no annotation of the result: tyro resolves all, and that one would bring torch.
     """
 
-    def caller(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+    def caller(*args: Any, **kwargs: Any) -> partial[Any]:
         return partial(verb, *args, **kwargs)
 
     signature = inspect.signature(verb)

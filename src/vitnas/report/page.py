@@ -6,11 +6,12 @@ A page is a sequence of sections. Whatever they contain is text: nothing is read
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vitnas import files
 
@@ -72,7 +73,17 @@ class Details:
     text: str
 
 
-Section: TypeAlias = Heading | Text | Facts | Table | Figure | Details
+@dataclass(frozen=True)
+class Explorer:
+    """Filters that hold for all figures of trials on the page, and what a click on one tells.
+
+    `trials` is what `vitnas.report.explore.explored` returns.
+    """
+
+    trials: Mapping[str, Any]
+
+
+Section: TypeAlias = Heading | Text | Facts | Table | Figure | Details | Explorer
 
 
 def write_report(
@@ -92,7 +103,7 @@ def render(sections: Iterable[Section], *, title: str = "vitnas report") -> str:
     """Return the page, with the plotting library inside if there is a figure."""
     listed = list(sections)
     body = "\n".join(_section(index, section) for index, section in enumerate(listed))
-    drawn = any(isinstance(section, Figure) for section in listed)
+    drawn = any(isinstance(section, Figure | Explorer) for section in listed)
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -125,6 +136,10 @@ def _section(index: int, section: Section) -> str:
             return f"<details>{content}</details>"
         case Figure():
             return _figure(index, section)
+        case Explorer(trials):
+            data = _inert(json.dumps(trials, separators=(",", ":"), allow_nan=False))
+            shown = f'<script type="application/json" id="trials">{data}</script>'
+            return f'<section id="explorer"></section>{shown}'
 
 
 def _fact(name: str, value: str) -> str:
@@ -166,7 +181,8 @@ def _scripts() -> Iterator[str]:
     from plotly.offline import get_plotlyjs
 
     yield f"<script>{get_plotlyjs()}</script>"
-    yield f"<script>{_resource('page.js')}</script>"
+    own = ("page.js", "trials.js", "figures.js", "explore.js")
+    yield f"<script>{''.join(map(_resource, own))}</script>"
 
 
 def _resource(name: str) -> str:

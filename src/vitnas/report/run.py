@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from vitnas.arch import Arch
 from vitnas.report import figures
 from vitnas.report.contents import Contents, Study, entry, number, read_contents
+from vitnas.report.explore import explored
 from vitnas.report.figures.style import evaluated, finite, plain
 from vitnas.report.guesses import by_proxies, measured, prediction
 from vitnas.report.nets import Net, nets
 from vitnas.report.page import (
     Details,
+    Explorer,
     Facts,
     Figure,
     Heading,
@@ -23,9 +25,11 @@ from vitnas.report.page import (
     write_report,
 )
 from vitnas.report.tables import as_text
+from vitnas.search.ledger import TOP1
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record
+    from vitnas.search.limits import Limit
     from vitnas.search.space_evolution_round import Round
 
 SCORE = "top-1 on the search split, %"
@@ -57,6 +61,14 @@ def run_sections(contents: Contents, facts: Mapping[str, str]) -> Iterator[Secti
         yield from _comparison(found)
     if contents.evolution:
         yield from _evolution(contents.evolution)
+    # accuracies and scores of proxies don't go together
+    if told := measured(contents.studies) or contents.studies:
+        yield Heading("Explore the searches")
+        yield Text(
+            "What is chosen here holds for all figures of subnets below. A click on a dot, or on a "
+            "row, tells its architecture and its ancestors; two can be compared."
+        )
+        yield Explorer(explored(told, costs_of(told)))
     if searches := measured(contents.studies):
         yield from _search(searches, found)
     yield from by_proxies(contents.studies)
@@ -161,7 +173,7 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             "those of all subnets."
         )
     drawn = "subnets evaluated to the end" if stopped else "subnets evaluated"
-    for cost in _costs(studies):
+    for cost in costs_of(studies):
         if not any(cost in record.metrics for record in pooled):
             continue
         marks = {
@@ -169,16 +181,8 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
             for row in (net.row for net in found)
             if row.inherited_search is not None and (known := getattr(row, cost, None)) is not None
         }
-        limits = {
-            limit for study in studies for limit in study.settings.limits if limit.metric == cost
-        }
-        figure = figures.pareto(
-            records,
-            cost=cost,
-            limit=limits.pop() if len(limits) == 1 else None,
-            marked=marks,
-            score=SCORE,
-        )
+        limit = limit_of(studies, cost)
+        figure = figures.pareto(records, cost=cost, limit=limit, marked=marks, score=SCORE)
         yield Figure(figure, f"All {drawn}, with inherited weights.")
     yield Figure(
         figures.best_so_far(records, score=SCORE), f"Line: the best so far. Dots: all {drawn}."
@@ -192,10 +196,21 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
         )
 
 
-def _costs(studies: Sequence[Study]) -> list[str]:
+def costs_of(studies: Sequence[Study]) -> list[str]:
     """Return what subnets are drawn against: params, MACs, and what was limited or minimized."""
     limited = [limit.metric for study in studies for limit in study.settings.limits]
     return list(dict.fromkeys(["params", "macs", *limited, *_objectives(studies)]))
+
+
+def limit_of(studies: Sequence[Study], cost: str) -> Limit | None:
+    """Return the limit on a cost, None if the searches have none or different ones."""
+    limits = {limit for study in studies for limit in study.settings.limits if limit.metric == cost}
+    return limits.pop() if len(limits) == 1 else None
+
+
+def score_of(scorer: str) -> str:
+    """Return what the scores of a search are, for an axis."""
+    return SCORE if scorer == TOP1 else f"{plain(scorer)}, no accuracy"
 
 
 def _objectives(studies: Sequence[Study]) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
     """
     from plotly.graph_objects import Figure
 
-    best = [dict(_flat(record.arch)) for record in elites(records, share)]
-    every = [dict(_flat(record.arch)) for record in complete(records)]
+    best = [dict(flat(record.arch)) for record in elites(records, share)]
+    every = [dict(flat(record.arch)) for record in complete(records)]
     found: dict[Place, set[Scalar]] = {}
     for genes in every:
         for place, value in genes.items():
@@ -57,6 +57,7 @@ def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
     names.sort(key=lambda place: (len(place[1]) > 0, order[place[0]], place[1]))
     figure = Figure(layout=layout(90 + 24 * max(len(names), 6), barmode="stack", bargap=0.15))
     figure.update_layout(showlegend=False, uniformtext={"minsize": 9, "mode": "hide"})
+    figure.update_layout(meta={"share": share})
     for rank in range(max((len(found[name]) for name in names), default=0)):
         figure.add_bar(**_segments(rank, names, found, best, every))
     figure.update_xaxes(axis(f"share of the best {len(best)} of {len(every)}", tickformat=".0%"))
@@ -67,7 +68,7 @@ def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
     return figure if names else say_empty(figure, "no gene differs between the completed trials")
 
 
-def _flat(arch: Arch) -> Iterator[tuple[Place, Scalar]]:
+def flat(arch: Arch) -> Iterator[tuple[Place, Scalar]]:
     """Yield every single value with its gene and its place inside the gene."""
     for name, gene in arch.items():
         yield from (((name, place), value) for place, value in _values(gene))
@@ -96,6 +97,7 @@ def _segments(
     from plotly.colors import sample_colorscale
 
     rows, shares, texts, hovers, colors = [], [], [], [], []
+    counted: list[list[Any]] = []
     for row, place in enumerate(names):
         values = sorted(found[place], key=lambda value: (isinstance(value, str), value))
         if rank >= len(values):
@@ -103,6 +105,7 @@ def _segments(
         value = values[rank]
         share, overall = _share(place, value, best), _share(place, value, every)
         rows.append(row)
+        counted.append([place[0], list(place[1]), value])
         shares.append(share)
         texts.append(f"{label(value, 20)} · {share:.0%}")
         hovers.append(
@@ -120,6 +123,7 @@ def _segments(
         "marker": {"color": colors},
         "customdata": hovers,
         "hovertemplate": "%{customdata}<extra></extra>",
+        "meta": {"role": "share", "counted": counted},
     }
 
 

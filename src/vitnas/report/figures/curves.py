@@ -40,16 +40,18 @@ def best_so_far(
     figure = Figure(layout=layout(360, hovermode="closest"))
     for index, (name, records) in enumerate(records_by_strategy.items()):
         ended = enumerate(evaluated(records), 1)
-        points = [(trial, record.score) for trial, record in ended if record.state == "complete"]
-        trials, scores = [trial for trial, _ in points], [score for _, score in points]
+        points = [(trial, record) for trial, record in ended if record.state == "complete"]
+        trials, scores = [trial for trial, _ in points], [record.score for _, record in points]
         color = COLORS[index % len(COLORS)]
         figure.add_scatter(
             x=trials,
             y=scores,
             mode="markers",
             marker={"color": color, "size": 4, "opacity": 0.5},
-            hoverinfo="skip",
+            customdata=[[record.number] for _, record in points],
+            hovertemplate="trial %{customdata[0]}: %{y:.4g}<extra></extra>",
             showlegend=False,
+            meta={"role": "dots", "search": name},
         )
         figure.add_scatter(
             x=trials,
@@ -58,6 +60,7 @@ def best_so_far(
             line={"color": color, "width": 2.5, "shape": "hv", "dash": DASHES[index % len(DASHES)]},
             mode="lines",
             hovertemplate="best of %{x} trials: %{y:.4g}<extra></extra>",
+            meta={"role": "best", "search": name},
         )
     figure.update_xaxes(axis("evaluated trials", rangemode="tozero"))
     figure.update_yaxes(axis(label(f"best {score}", 40)))

@@ -33,6 +33,7 @@ NAMES = {
     "latency": "latency (s)",
     "memory": "peak of activations (bytes)",
 }
+MOST_TOLD = 2_000  # trials whose genes the figure tells; of more it would become very large
 
 
 def pareto(
@@ -78,7 +79,9 @@ def pareto(
 
 
 def _cloud(name: str, index: int, records: Sequence[Record], cost: str) -> dict[str, Any]:
+    told = _short if len(records) <= MOST_TOLD else _nothing
     return {
+        "meta": {"role": "cloud", "search": name},
         "x": [record.metrics[cost] for record in records],
         "y": [record.score for record in records],
         "name": label(name),
@@ -89,7 +92,7 @@ def _cloud(name: str, index: int, records: Sequence[Record], cost: str) -> dict[
             "size": 8,
             "opacity": 0.65,
         },
-        "customdata": [[record.number, label(record.origin), _short(record)] for record in records],
+        "customdata": [[record.number, label(record.origin), told(record)] for record in records],
         "hovertemplate": "trial %{customdata[0]}, %{customdata[1]}<br>score %{y:.4g}, "
         f"{label(NAMES.get(cost, cost))} %{{x:,}}<br>%{{customdata[2]}}<extra></extra>",
     }
@@ -103,12 +106,17 @@ def _short(record: Record) -> str:
     return "<br>".join(genes[:12])
 
 
+def _nothing(record: Record) -> str:
+    return ""
+
+
 def _add_front(figure: Figure, points: Sequence[tuple[float, float]]) -> None:
     best = [points[i] for i in front(points, maximize=(False, True))]
     figure.add_scatter(
         x=[x for x, _ in best],
         y=[y for _, y in best],
         name="Pareto front",
+        meta={"role": "front"},
         mode="lines+markers",
         line={"color": TEXT, "width": 1.5, "shape": "hv"},
         marker={"symbol": "circle-open", "size": 12, "line": {"width": 1.5}},

@@ -54,6 +54,13 @@ def hypervolume_so_far(
             mode="lines",
             line={**style, "dash": DASHES[index % len(DASHES)]},
             hovertemplate="%{y:.1f} % after %{x} trials<extra></extra>",
+            meta={
+                "role": "volume",
+                "search": name,
+                "costs": list(costs),
+                "reference": list(box[0]),
+                "box": box[1],
+            },
         )
         figure.add_scatter(
             x=[place + 1 for place, _ in ends],
@@ -63,6 +70,7 @@ def hypervolume_so_far(
             marker={"color": style["color"], "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
             hovertemplate="generation %{customdata}: %{y:.1f} %<extra></extra>",
             showlegend=False,
+            meta={"role": "ends", "search": name},
         )
     figure.update_xaxes(axis("evaluated trials", rangemode="tozero"))
     figure.update_yaxes(axis("hypervolume, % of the box"))

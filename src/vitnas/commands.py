@@ -1,0 +1,222 @@
+"""The commands that work on a run: what runs now, and what ran last.
+
+Each has a file in `RUN/commands/`: its words, process and machine, and how it ended. While it runs
+it holds a lock on the file beside, which ends with the process however that ends. So a command that
+was killed is told from one that is running, even if another process has its number by now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, TypeAlias
+
+from vitnas import files
+from vitnas.errors import InputError
+
+FOLDER = "commands"
+KEPT = 50
+State: TypeAlias = Literal["running", "elsewhere", "finished", "stopped", "failed", "killed"]
+CODES: dict[int | None, State] = {0: "finished", 130: "stopped"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its words after `vitnas`, where it was given, and how far it has come.
+
+    `run` is the folder of the run as it was then; `arguments` are those of the verb as JSON has
+    them. Times are seconds since 1970. `code` is the exit code, None if it has not ended, or was
+    killed. `step` is the last training step that had been recorded when it began.
+    """
+
+    number: int
+    words: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    cwd: str
+    run: str
+    pid: int
+    host: str
+    began: float
+    ended: float | None = None
+    code: int | None = None
+    step: int = 0
+
+
+@contextmanager
+def recorded(
+    run: Path, words: Sequence[str], arguments: Mapping[str, Any], step: int = 0
+) -> Iterator[None]:
+    """Keep a record of a command for as long as it runs, and afterwards if it changed the run.
+
+    SIGTERM, by which `stop` and schedulers ask a process to end, does what Ctrl-C does.
+
+    Raises:
+        InputError: the record can't be written.
+    """
+    folder, before = run / FOLDER, run.is_dir()
+    command = Command(
+        number=max([command.number for command in commands(run)], default=0) + 1,
+        words=tuple(words),
+        arguments=json.loads(json.dumps(dict(arguments), default=str)),
+        cwd=str(Path.cwd()),
+        run=str(run.resolve()),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        began=time.time(),
+        step=step,
+    )
+    path = _file(run, command, "json")
+    files.write_json(path, asdict(command))
+    began = path.stat().st_mtime_ns
+    code = 1
+    try:
+        with _locked(path), _terminated_as_interrupted():
+            try:
+                yield
+                code = 0
+            except KeyboardInterrupt:
+                code = 130
+                raise
+            except InputError:
+                code = 2
+                raise
+    finally:
+        if _changed_since(run, began):
+            with contextlib.suppress(InputError):  # as on a full disk, which the command has told
+                files.write_json(path, asdict(replace(command, ended=time.time(), code=code)))
+            _delete_old(folder)
+        else:
+            path.unlink(missing_ok=True)
+            for empty in (folder, *([] if before else [run])):
+                with contextlib.suppress(OSError):
+                    empty.rmdir()
+
+
+def commands(run: Path) -> list[Command]:
+    """Return the commands of a run, oldest first. Records that can't be read are left out."""
+    found = []
+    for path in (run / FOLDER).glob("*.json"):
+        with contextlib.suppress(AssertionError, KeyError, TypeError, ValueError):
+            found.append(_read(path))
+    return sorted(found, key=lambda command: (command.number, command.began))
+
+
+def _read(path: Path) -> Command:
+    record = dict(files.read_json(path))
+    command = Command(**{**record, "words": tuple(map(str, record["words"]))})
+    assert isinstance(command.arguments, dict)
+    numbers = (command.number, command.pid, command.step)
+    assert all(type(value) is int for value in numbers)
+    assert all(type(value) in (int, float) for value in (command.began, command.ended or 0))
+    return replace(command, host=str(command.host), cwd=str(command.cwd), run=str(command.run))
+
+
+def state_of(run: Path, command: Command) -> State:
+    """Return how a command ended, or that it runs, here or, as far as is known, elsewhere."""
+    if command.ended is not None:
+        return CODES.get(command.code, "failed")
+    if command.host != socket.gethostname():
+        return "elsewhere"
+    if command.pid == os.getpid():  # asking for the lock would let go of it
+        return "running"
+    return "running" if _is_locked(_file(run, command, "lock")) else "killed"
+
+
+def active(run: Path) -> list[Command]:
+    """Return the commands that run now, on this machine or, as far as is known, on another."""
+    return [c for c in commands(run) if state_of(run, c) in ("running", "elsewhere")]
+
+
+def ask_to_stop(run: Path) -> list[Command]:
+    """Ask the commands of a run to stop, as Ctrl-C does, and return them.
+
+    Raises:
+        InputError: none runs, or one that does is on another machine.
+    """
+    found = active(run)
+    if not found:
+        raise InputError(f"nothing runs in {run}")
+    here = socket.gethostname()
+    if others := [command for command in found if command.host != here]:
+        where = ", ".join(f"process {c.pid} on {c.host}" for c in others)
+        raise InputError(f"{run} is worked on by {where}; stop it there (kill -TERM)")
+    for command in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(command.pid, signal.SIGTERM)
+    return found
+
+
+def _file(run: Path, command: Command, kind: str) -> Path:
+    return run / FOLDER / f"{command.number:06d}-{command.pid}.{kind}"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = path.with_suffix(".lock")
+    with lock.open("ab") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # who asks whether it is held has it for a moment
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _is_locked(lock: Path) -> bool:
+    """Tell whether another process holds the lock."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    owner = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker, which inherits the handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _changed_since(run: Path, moment: int) -> bool:
+    """Tell whether a file of a run was written since, those about commands aside."""
+    for folder, inner, names in os.walk(run):
+        if Path(folder) == run and FOLDER in inner:
+            inner.remove(FOLDER)
+        for name in names:
+            with contextlib.suppress(OSError):
+                if (Path(folder) / name).stat().st_mtime_ns >= moment:
+                    return True
+    return False
+
+
+def _delete_old(folder: Path) -> None:
+    for path in sorted(folder.glob("*.json"))[:-KEPT]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""How the choices of the best architectures change while a search goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vitnas.arch import Scalar
+from vitnas.errors import InputError
+from vitnas.report.figures.choices import elites, flat
+from vitnas.report.figures.style import axis, complete, label, layout, say_empty
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from vitnas.search.ledger import Record
+
+MOST = 12  # columns of a panel
+PANEL = 190  # pixels
+
+Shares = Mapping[str, Counter[Scalar]]
+
+
+def choices_over_generations(
+    records: Sequence[Record], share: float = 0.1, columns: int = 2
+) -> Figure:
+    """Draw which values the best architectures took, after every generation; one panel a gene.
+
+    A column is the best share of all trials up to there, their layers counted together. Where there
+    are no generations, or many, a column ends after an equal part of the trials instead.
+
+    Raises:
+        InputError: the share is not above 0 and at most 1, or `columns` is below 1.
+    """
+    from plotly.graph_objects import Figure
+    from plotly.subplots import make_subplots
+
+    if columns < 1:
+        raise InputError(f"can't draw genes in {columns} columns")
+    trials = complete(records)
+    found = {end: _shares(elites(trials[:end], share)) for end in _ends(trials)}
+    values = _values(trials)
+    if not values:
+        return say_empty(Figure(layout=layout(200)), "no gene differs between completed trials yet")
+    columns = min(columns, len(values))
+    rows = -(-len(values) // columns)
+    height = PANEL * rows + 90
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=[label(name, 30) for name in values],
+        vertical_spacing=72 / height if rows > 1 else None,
+        horizontal_spacing=0.12 / columns,
+    )
+    figure.update_layout(layout(height, barmode="stack", bargap=0.12, showlegend=False))
+    figure.update_layout(uniformtext={"minsize": 9, "mode": "hide"}, hovermode="closest")
+    figure.update_annotations(font={"size": 12}, yshift=2)
+    for index, (name, choices) in enumerate(values.items()):
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        for trace in _bars(name, choices, found):
+            figure.add_trace(trace, **place)
+        bottom = index + columns >= len(values)
+        figure.update_xaxes(axis("trials so far" if bottom else "", type="category"), **place)
+        figure.update_yaxes(axis(tickformat=".0%", range=[0, 1]), **place)
+    return figure
+
+
+def _ends(trials: Sequence[Record]) -> list[int]:
+    """Return after how many trials the columns end."""
+    last = {record.generation: place + 1 for place, record in enumerate(trials)}
+    ends = sorted(set(last.values()))
+    if 1 < len(ends) <= MOST:
+        return ends
+    return sorted({-(-len(trials) * part // MOST) for part in range(1, MOST + 1)} - {0})
+
+
+def _shares(best: Sequence[Record]) -> Shares:
+    """Return how often each gene has each value, in all layers."""
+    found: dict[str, Counter[Scalar]] = {}
+    for record in best:
+        for (name, _), value in flat(record.arch):
+            found.setdefault(name, Counter())[value] += 1
+    return found
+
+
+def _values(trials: Sequence[Record]) -> dict[str, list[Scalar]]:
+    """Return the values of each gene that has several, in order."""
+    return {
+        name: sorted(counts, key=lambda value: (isinstance(value, str), value))
+        for name, counts in _shares(trials).items()
+        if len(counts) > 1
+    }
+
+
+def _bars(
+    name: str, choices: Sequence[Scalar], found: Mapping[int, Shares]
+) -> Iterator[dict[str, Any]]:
+    from plotly.colors import sample_colorscale
+
+    for rank, value in enumerate(choices):
+        counts = [shares.get(name, Counter()) for shares in found.values()]
+        parts = [count[value] / count.total() if count else 0.0 for count in counts]
+        text = label(value, 12)
+        yield {
+            "type": "bar",
+            "x": [f"{end:,}" for end in found],
+            "y": parts,
+            "text": [text if part > 0.08 else "" for part in parts],
+            "textposition": "inside",
+            "insidetextanchor": "middle",
+            "textangle": 0,
+            "marker": {
+                "color": sample_colorscale("cividis", [0.12 + 0.8 * rank / (len(choices) - 1)])[0]
+            },
+            "hovertemplate": f"{label(name)} = {text}: %{{y:.0%}} of the best after %{{x}} trials"
+            "<extra></extra>",
+        }

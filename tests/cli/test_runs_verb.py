@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vitnas.commands import commands, state_of
+from vitnas.search.ledger import read
+
+from .calling import lines_of, refusal
+from .conftest import Command
+
+
+def test_list_and_show(run: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    result = command("runs", "list", run.parent)
+    assert (result.code, result.err) == (0, "")
+    line = result.out.splitlines()[-1]
+    assert line.startswith(str(run))
+    assert line.split()[1:7] == ["finished", "epoch", "2,", "ended", "random", "3"]
+
+    result = command("runs", "show", "run", "--under", run.parent)
+    assert (result.code, result.err) == (0, "")
+    assert f"run            {run}" in result.out
+    assert "last command   vitnas search" in result.out
+    assert "training       epoch 2/2, step 38, loss " in result.out
+    assert "search random  6 of 6 trials, best " in result.out
+    assert "best of search random" in result.out
+    assert command("runs", "list", run.parent / "nowhere").code == 2
+
+
+def test_showing_never_loads_torch(run: Path) -> None:
+    code = (
+        "import sys\n"
+        "from vitnas.cli import main\n"
+        f"for words in (['list', {str(run)!r}], ['show', {str(run)!r}]):\n"
+        "    assert main(['runs', *words]) == 0\n"
+        "    assert 'torch' not in sys.modules, words\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_compare(run: Path, trained: Path, command: Command) -> None:
+    result = command("runs", "compare", run, trained)
+    assert result.code == 0
+    lines = {line.split("  ")[0]: line.split()[-2:] for line in result.out.splitlines()[2:]}
+    assert lines["data"] == ["digits", "digits"]
+    assert lines["search random: trials"] == ["6", "–"]
+    assert refusal(command("runs", "compare", run)) == (
+        "`vitnas runs compare` takes two or more runs, not 1"
+    )
+
+
+def test_a_refused_command_is_not_the_last(run: Path, command: Command) -> None:
+    last = commands(run)[-1]
+    assert command("search", run, "--strategy", "random", "--trials", "0").code == 2
+    assert command("train", "digits", run.parent / "new", "--set", "epochs=0").code == 2
+    assert commands(run)[-1] == last
+    assert not (run.parent / "new").exists()
+
+
+def test_delete_asks(run: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+    assert "nobody can be asked here; --yes yes deletes " in refusal(command("runs", "delete", run))
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    result = command("runs", "delete", run)
+    assert "1 searches, 3 models)? Type yes: nothing was deleted" in result.out
+    assert run.is_dir()
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    assert command("runs", "delete", run).code == 0
+    assert not run.exists()
+
+
+def test_delete_without_asking(run: Path, command: Command) -> None:
+    assert command("runs", "delete", run, "--yes", "yes").out.startswith(f"deleted {run}")
+    assert not run.exists()
+
+
+def ended(search: Path) -> set[int]:
+    """Which of the searcher's proposals were evaluated."""
+    return {record.index for record in read(search)[1] if record.state in ("complete", "stopped")}
+
+
+@pytest.mark.slow
+def test_stop_and_resume_a_search(run: Path, command: Command) -> None:
+    """A real search in a process of its own is stopped; what it did not do is then done."""
+    words = ("search", run, "--strategy", "random", "--trials", "400", "--name", "long")
+    journal = run / "searches" / "long" / "study.journal"
+    arguments = [sys.executable, "-m", "vitnas", *map(str, (*words, "--batch-size", "16"))]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while lines_of(journal) < 10:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        shown = command("runs", "show", run).out
+        assert f"runs as process {process.pid} on " in shown
+        assert "search long    " in shown
+        assert " of 400 trials, " in shown
+        assert command("runs", "stop", run).out.startswith(f"asked process {process.pid} to stop")
+        assert process.wait(60) == 130
+    assert state_of(run, commands(run)[-1]) == "stopped"
+    assert not ended(journal.parent) >= set(range(30))
+    record = next((run / "commands").glob(f"*-{process.pid}.json"))
+    record.write_text(record.read_text().replace('"400"', '"30"'))
+    result = command("runs", "resume", run)
+    assert result.code == 0
+    assert result.out.startswith(f"in {Path.cwd()}: vitnas search {run} ")
+    assert ended(journal.parent) >= set(range(30))
+    assert refusal(command("runs", "stop", run)) == f"nothing runs in {run}"

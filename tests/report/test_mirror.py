@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from report import demo
+from vitnas.report.contents import Study
+from vitnas.report.mirror import Mirror, as_trial, dashboard_figures, published
+from vitnas.search.ledger import Settings, read
+from vitnas.search.racing import one_by_one
+from vitnas.search.study import search
+from vitnas.zoo import entries
+
+SETTINGS = Settings(demo.SPACE, (demo.LIMIT,), "evolution", {}, 0)
+
+pytest.importorskip("optuna_dashboard")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo.make_run(tmp_path_factory.mktemp("runs") / "digits", trials=6)
+
+
+def attached(mirror: Mirror) -> list[dict[str, Any]]:
+    """The figures of each study, by name, as the dashboard reads them."""
+    from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+
+    studies = mirror.storage.get_all_studies()
+    return [get_plotly_graph_objects(study.system_attrs) for study in studies]
+
+
+def test_a_copy_follows_and_leaves_the_ledger_alone(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "digits"))
+    ledgers = sorted((run / "searches").glob("*/*"))
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in ledgers]
+    mirror = Mirror([run])
+    assert mirror.update() == 2
+    assert mirror.update() == 0
+    names = [study.study_name for study in mirror.storage.get_all_studies()]
+    assert names == ["digits / evolution", "digits / random"]
+    assert set(attached(mirror)[0]) == {
+        "score-against-params",
+        "score-against-macs",
+        "best-so-far",
+        "hypervolume",
+        "choices-of-the-best-over-generations",
+        "choices-of-the-best-by-layer",
+        "best-architectures",
+        "lineage-of-the-best",
+        "training-of-the-supernet",
+    }
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in ledgers] == before
+
+    search(
+        demo.SPACE,
+        one_by_one(lambda arch: {"score": demo.score(arch)}),
+        strategy="random",
+        limits=[demo.LIMIT],
+        costs=demo.COSTS,
+        trials=9,
+        folder=run / "searches" / "random",
+        evaluated_on="search split of digits, 215 images, weights 0123456789abcdef",
+    )
+    first = attached(mirror)[1]
+    assert mirror.update() == 1
+    assert len(mirror.storage.get_all_trials(1)) == 9
+    assert attached(mirror)[1]["best-so-far"] != first["best-so-far"]
+
+
+def test_trials_are_told_whole() -> None:
+    record = replace(demo.record(3, demo.SPACE.largest), parents=(1, 2), generation=4)
+    trial = as_trial(record, SETTINGS)
+    assert trial.values == [record.score]
+    assert trial.user_attrs["arch"] == record.arch.to_json()
+    assert trial.user_attrs["parents"] == [1, 2]
+    assert trial.user_attrs["params"] == record.metrics["params"]
+    assert trial.params["depth"] == 4
+    assert trial.duration is not None
+    assert trial.duration.total_seconds() == pytest.approx(0.1)
+    two = replace(SETTINGS, options={"minimize": ["macs"]})
+    assert as_trial(record, two).values == [record.score, record.metrics["macs"]]
+    stopped = as_trial(replace(record, state="stopped", score=math.nan, at_most=9.0), SETTINGS)
+    assert (stopped.state.name, stopped.user_attrs["at_most"]) == ("PRUNED", 9.0)
+
+
+def test_damage_is_told_once(made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "digits"))
+    (run / "searches" / "random" / "study.journal").write_text("no journal\n")
+    mirror = Mirror([run])
+    with caplog.at_level(logging.WARNING):
+        mirror.update()
+        mirror.update()
+    assert len(caplog.messages) == 1
+    assert "study.journal" in caplog.messages[0]
+    assert len(mirror) == 1
+
+
+def test_published_nets_stand_beside_a_search_that_compares(made: Path) -> None:
+    import vitnas
+
+    space = vitnas.space("autoformer-tiny")
+    settings = Settings(space, (), "random", {}, 0, "search split of imagenet, 10,000 images")
+    found = published(Study("a", settings, []), "params")
+    entry = entries()["autoformer-tiny"]
+    assert found == {"autoformer-tiny": (entry.params, entry.top1)}
+    other = replace(settings, evaluated_on="search split of digits")
+    assert published(Study("a", other, []), "params") == {}
+    settings, records = read(made / "searches" / "random")
+    assert dict(dashboard_figures(made, Study("random", settings, records)))

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vitnas import commands, files
+from vitnas.commands import FOLDER, KEPT, active, ask_to_stop, recorded, state_of
+from vitnas.errors import InputError
+
+WORDS = ("search", "run", "--trials", "5")
+
+
+def run_once(run: Path, error: BaseException | None = None, *, changed: bool = True) -> None:
+    """Record a command that ends by itself or by an error."""
+    expected = contextlib.nullcontext() if error is None else pytest.raises(type(error))
+    with expected, recorded(run, WORDS, {"run": run, "trials": 5}, 7):
+        if changed:
+            (run / "metrics.jsonl").write_text("")
+        if error is not None:
+            raise error
+
+
+def test_a_record_says_what_when_where_and_how_it_ended(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = time.time()
+    with recorded(run, WORDS, {"run": run, "trials": 5}, 7):
+        (command,) = commands.commands(run)
+        assert state_of(run, command) == "running"
+        assert active(run) == [command]
+        (run / "metrics.jsonl").write_text("")
+    (command,) = commands.commands(run)
+    assert (command.words, command.arguments) == (WORDS, {"run": str(run), "trials": 5})
+    assert (command.pid, command.step, command.code) == (os.getpid(), 7, 0)
+    assert command.run == str(run.resolve())
+    assert command.cwd == str(Path.cwd())
+    assert command.ended is not None
+    assert before <= command.began <= command.ended <= time.time()
+    assert state_of(run, command) == "finished"
+    assert active(run) == []
+    assert [path.suffix for path in (run / FOLDER).iterdir()] == [".json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (KeyboardInterrupt(), "stopped"),
+        (InputError("the disk is full"), "failed"),
+        (OSError("surprise"), "failed"),
+    ],
+)
+def test_how_a_command_ended(error: BaseException, state: str, tmp_path: Path) -> None:
+    run_once(tmp_path, error)
+    (command,) = commands.commands(tmp_path)
+    assert state_of(tmp_path, command) == state
+
+
+def test_a_command_that_changed_nothing_leaves_nothing(tmp_path: Path) -> None:
+    run_once(tmp_path / "new", InputError("refused"), changed=False)
+    assert not (tmp_path / "new").exists()
+    run_once(tmp_path / "old")
+    run_once(tmp_path / "old", changed=False)
+    assert [command.number for command in commands.commands(tmp_path / "old")] == [1]
+
+
+def test_the_last_commands_are_kept_in_order(tmp_path: Path) -> None:
+    for _ in range(KEPT + 2):
+        run_once(tmp_path)
+    found = [command.number for command in commands.commands(tmp_path)]
+    assert found == list(range(3, KEPT + 3))
+
+
+def test_records_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    run_once(tmp_path)
+    for number, text in enumerate(("", "[]", "{}", '{"words": 3}', '"x"', "[" * 9999)):
+        (tmp_path / FOLDER / f"9{number}.json").write_text(text)
+    assert len(commands.commands(tmp_path)) == 1
+
+
+@pytest.fixture
+def sleeping(tmp_path: Path) -> subprocess.Popen[str]:
+    """A process that works on the run `tmp_path` until it is stopped."""
+    code = (
+        "import sys, time, pathlib\n"
+        "from vitnas.commands import recorded\n"
+        "run = pathlib.Path(sys.argv[1])\n"
+        "with recorded(run, ['train'], {}):\n"
+        "    (run / 'metrics.jsonl').write_text('')\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=-1, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_command_is_asked_to_stop(sleeping: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert [command.pid for command in ask_to_stop(tmp_path)] == [sleeping.pid]
+    _, error = sleeping.communicate(timeout=30)
+    assert error.endswith("KeyboardInterrupt\n")
+    (command,) = commands.commands(tmp_path)
+    assert state_of(tmp_path, command) == "stopped"
+    with pytest.raises(InputError, match="nothing runs in"):
+        ask_to_stop(tmp_path)
+
+
+def test_a_killed_command_is_told_from_a_running_one(
+    sleeping: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    (command,) = commands.commands(tmp_path)
+    assert state_of(tmp_path, command) == "running"
+    sleeping.send_signal(signal.SIGKILL)
+    sleeping.communicate(timeout=30)
+    assert state_of(tmp_path, command) == "killed"
+    path = next((tmp_path / FOLDER).glob("*.json"))
+    # another process has its number now: this one, which does not hold the lock
+    files.write_json(path, {**json.loads(path.read_text()), "pid": os.getppid()})
+    assert active(tmp_path) == []
+
+
+def test_what_runs_on_another_machine_is_not_signalled(tmp_path: Path) -> None:
+    run_once(tmp_path)
+    path = next((tmp_path / FOLDER).glob("*.json"))
+    away = {**json.loads(path.read_text()), "host": "node7", "ended": None, "pid": os.getpid()}
+    files.write_json(path, away)
+    (command,) = commands.commands(tmp_path)
+    assert state_of(tmp_path, command) == "elsewhere"
+    assert state_of(tmp_path, replace(command, ended=1.0, code=0)) == "finished"
+    with pytest.raises(InputError, match=f"process {os.getpid()} on node7; stop it there"):
+        ask_to_stop(tmp_path)
