@@ -77,6 +77,7 @@ def test_torch_export_takes_any_batch(name: str, saved: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of executorch about itself
 @pytest.mark.parametrize("name", MODELS)
 def test_executorch_runs_the_model(name: str, saved: Path, tmp_path: Path) -> None:
     pytest.importorskip("executorch")
