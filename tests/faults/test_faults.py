@@ -25,6 +25,7 @@ from vitnas.search.study import search
 from vitnas.testing.searchers import SMALL
 from vitnas.train import checkpoint
 from vitnas.train.metrics import read_metrics
+from vitnas.train.weights import Weights
 
 PLAIN = replace(RECIPE, logger=None)
 STEPS = 8
@@ -50,16 +51,14 @@ def story(run: Path) -> list[dict[str, Any]]:
 
 def at(step: int, action: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let something happen when the loop has done a step."""
-    from vitnas.train import loop
-
-    update = loop.Weights.update
+    update = Weights.update
 
     def acting(self: Any, number: int) -> None:
         update(self, number)
         if number == step:
             action()
 
-    monkeypatch.setattr(loop.Weights, "update", acting)
+    monkeypatch.setattr(Weights, "update", acting)
 
 
 # Python 3.12 warns of fork while torch's threads live, which is how its loader works on Linux.

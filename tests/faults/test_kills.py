@@ -71,7 +71,7 @@ def test_training(server: Server, root: Path) -> None:
         lines = read_metrics(folder / "metrics.jsonl")
         return [line for line in lines if line["kind"] != "speed"]
 
-    for folder in kill(server, "train", 25, root, whole):
+    for folder in kill(server, "train", 16, root, whole):
         assert story(folder) == story(root / "whole")
         assert [step for step, _ in scalars(folder, "loss")] == list(range(1, 9))
         ours, theirs = (checkpoint.load(f / "checkpoints") for f in (folder, root / "whole"))
@@ -111,7 +111,7 @@ def test_checkpoints(server: Server, root: Path) -> None:
             best = {number - number % 5 for number in (said, said + 1)}
             assert best & set(steps), "the best is gone"
 
-    for folder in kill(server, "checkpoint", 50, root, whole):
+    for folder in kill(server, "checkpoint", 59, root, whole):
         assert len(list(folder.iterdir())) == 2  # the last is also the best
 
 

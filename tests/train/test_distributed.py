@@ -91,7 +91,7 @@ def test_shared_out_weights_go_on_in_one_process_and_back(tmp_path: Path, one: P
     every_step: Any = {"checkpoint_minutes": 1e-9}
     for processes, die_at in ((2, "7:0"), (1, "12:0"), (2, "")):
         settings = str({**every_step, "parallel": "fsdp"}).replace("'", '"')
-        extra = {"RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"} if processes == 1 else {}
+        extra: Any = {"RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"} if processes == 1 else {}
         try:
             finish(tmp_path, "prefix", settings, processes=processes, DIE_AT=die_at, **extra)
         except AssertionError:
@@ -107,7 +107,7 @@ def test_slurm_starts_processes_on_two_nodes(tmp_path: Path, one: Path) -> None:
     job = {"JOB_ID": "77", "JOB_NAME": "train", "NTASKS": "2", "NNODES": "2", "LOCALID": "0"}
     job |= {"NODELIST": "127.0.0.1", "NTASKS_PER_NODE": "1"}
     common = {f"SLURM_{name}": value for name, value in job.items()}
-    command = [sys.executable, SCRIPT, tmp_path, "prefix", "{}"]
+    command = [sys.executable, str(SCRIPT), str(tmp_path), "prefix", "{}"]
     tasks = [
         subprocess.Popen(
             command,

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vitnas
+from vitnas import yaml_text
 from vitnas.errors import InputError
 from vitnas.train.reading import (
     dump_recipe,
     load_recipe,
     parse_override,
-    parse_yaml,
     recipe_from_dict,
     recipes,
 )
@@ -161,4 +161,4 @@ def test_overrides_on_the_command_line() -> None:
 def test_yaml_round_trip(record: dict[str, object]) -> None:
     recipe = recipe_from_dict(record)
     assert isinstance(recipe, TrainRecipe)
-    assert recipe_from_dict(parse_yaml(dump_recipe(recipe), "dump")) == recipe
+    assert recipe_from_dict(yaml_text.parse(dump_recipe(recipe), "dump")) == recipe

@@ -13,7 +13,7 @@ from vitnas.train.weights import shard
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import Strategy
+    from lightning_fabric.strategies.strategy import Strategy
     from torch.distributed.device_mesh import DeviceMesh
 
     from vitnas.train.recipe import Parallel
@@ -49,7 +49,8 @@ def make_fabric(device: str, precision: str, parallel: Parallel = "ddp") -> Fabr
 
 
 def _strategy(parallel: Parallel, processes: int) -> Strategy:
-    from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
     if parallel == "ddp":
         return DDPStrategy()  # `Runner` spares it the search for what a subnet does not use

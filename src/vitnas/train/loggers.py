@@ -15,7 +15,7 @@ from vitnas import files
 from vitnas.errors import InputError
 
 if TYPE_CHECKING:
-    from lightning_fabric.loggers import Logger
+    from lightning_fabric.loggers.logger import Logger
 
     from vitnas.train.recipe import Loggers
 
@@ -50,17 +50,17 @@ def tell(logger: Logger, line: Line) -> None:
     """Tell a logger the numbers of a line of `metrics.jsonl`, unless it knows them."""
     if (line["kind"], line["step"]) in getattr(logger, "told", ()):
         return
-    values = {name: value for name, value in line.items() if isinstance(value, int | float)}
-    step = values.pop("step")
+    numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
+    values = {name: value for name, value in numbers.items() if name != "step"}
     if line["kind"] == "speed":  # the other numbers of such a line say little by themselves
         values = {name: values[name] for name in ("images_per_second", "waiting")}
-    logger.log_metrics(values, step)
+    logger.log_metrics(values, line["step"])
 
 
 def _tensorboard(folder: Path, kept: Sequence[Line], dropped: Sequence[Line]) -> Logger:
     """TensorBoard forgets all from the first step that was dropped, and is told it again."""
     import torch.utils.tensorboard  # noqa: F401 - Fabric would only say that it can't log
-    from lightning_fabric.loggers import TensorBoardLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     first = min((line["step"] for line in dropped), default=None)
     logger = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=first)
@@ -72,7 +72,7 @@ def _tensorboard(folder: Path, kept: Sequence[Line], dropped: Sequence[Line]) ->
 
 def _csv(folder: Path, kept: Sequence[Line], dropped: Sequence[Line]) -> Logger:
     """The file is written again: Fabric's logger can't continue one."""
-    from lightning_fabric.loggers import CSVLogger
+    from lightning_fabric.loggers.csv_logs import CSVLogger
 
     (folder / "csv" / "metrics.csv").unlink(missing_ok=True)
     logger = CSVLogger(folder, name="csv", version="")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import yaml
 
+from vitnas import yaml_text
 from vitnas.errors import InputError, unknown
 from vitnas.train.recipe import TrainRecipe
 
@@ -39,7 +39,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> TrainRecipe:
         text = (resources.files("vitnas") / "recipes" / f"{name}.yaml").read_text()
     else:
         text = _read_file(name)
-    record = parse_yaml(text, f"recipe {name}")
+    record = yaml_text.parse(text, f"recipe {name}")
     if not isinstance(record, dict):
         raise InputError(f"recipe {name} must be a mapping of settings, not {record!r}")
     for path, value in overrides.items():
@@ -94,37 +94,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise InputError(f"setting {text!r} must look like path=value, e.g. optim.base_lr=1e-3")
-    return path, parse_yaml(value, f"value of {path}")
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Read YAML whose numbers may also be written like 1e-3.
-
-    Raises:
-        InputError: it is not valid YAML, or a key occurs twice.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses repeated keys, of which plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"{key} is given twice{node.start_mark}")
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
-# YAML 1.1 reads 1e-3 as a string.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+    return path, yaml_text.parse(value, f"value of {path}")
 
 
 def _read_file(name: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from lightning_fabric.loggers import Logger
+from lightning_fabric.loggers.logger import Logger
+from wandb.util import generate_id
 
 
 class WandbLogger(Logger):
@@ -30,12 +31,14 @@ class WandbLogger(Logger):
     @property
     def name(self) -> str | None:
         """The name of the project."""
-        return self._run.project
+        project: str | None = self._run.project
+        return project
 
     @property
     def version(self) -> str:
         """The identity of the run."""
-        return self._run.id
+        identity: str = self._run.id
+        return identity
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add numbers to a step; those of one step come one after the other."""
@@ -54,5 +57,5 @@ class WandbLogger(Logger):
 
 def new_identity() -> str:
     """Return the identity of a new run."""
-    identity: str = wandb.util.generate_id()
+    identity: str = generate_id()
     return identity

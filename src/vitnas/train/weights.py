@@ -107,9 +107,7 @@ def _share_out(state: Mapping[str, Tensor], model: nn.Module) -> None:
     model.load_state_dict({name: _like(tensor, current[name]) for name, tensor in state.items()})
 
 
-def _shared_optimizer(
-    state: Mapping[str, Any], optimizer: torch.optim.Optimizer
-) -> Mapping[str, Any]:
+def _shared_optimizer(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return the state of an optimiser with tensors shared out as the parameters are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if not any(isinstance(parameter, DTensor) for parameter in parameters):
