@@ -119,7 +119,7 @@
         const value = values[row], against = theirs.get(name);
         const cell = make("td", { textContent: value === undefined ? "" : String(value) });
         if (typeof value === "number")
-          cell.style.setProperty("--part", `${(100 * value) / (most(name, values) || 1)}%`);
+          cell.style.setProperty("--part", `${(92 * value) / (most(name, values) || 1)}%`);
         if (against && against[row] !== value) cell.className = "differs";
         return cell;
       });
