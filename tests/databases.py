@@ -61,7 +61,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=300"
         self._run("pg_ctl", "start", "--wait", f"--log={self._folder / 'log'}", f"-o {options}")
 
     def stop(self) -> None:

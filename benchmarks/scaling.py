@@ -1,0 +1,80 @@
+"""What a second worker brings, and what a trial costs in each ledger.
+
+Speed-up: real searches of AutoFormer-T's space in one and in two processes on one journal, whose
+evaluation keeps one core busy for a given time in place of a network's. So it is that of the
+scheme, with the waiting at the end of generations, on cores that share nothing. The rate is that
+between the first and the last record. Ledger: one simulated worker that records as fast as it can
+(`ledger_load.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import vitnas
+from ledger_load import simulate, storages
+from vitnas.arch import Arch
+from vitnas.search.journal import open_journal
+from vitnas.search.racing import one_by_one
+from vitnas.search.study import search
+from vitnas.search.workers import run_workers
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description="What a second worker brings.")
+    parser.add_argument("--trials", type=int, default=150)
+    parser.add_argument("--busy", type=float, default=0.05, help="seconds of an evaluation")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each ledger")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        print("strategy | workers | trials/s | speed-up")
+        for strategy in ("evolution", "random"):
+            first = 0.0
+            for workers in (1, 2):
+                folder = Path(place) / f"{strategy}{workers}"
+                work = partial(take_part, folder, strategy, given.trials, given.busy)
+                run_workers(work, workers, lambda: False)
+                rate = rate_of(folder)
+                first = first or rate
+                print(f"{strategy} | {workers} | {rate:.2f} | {rate / first:.2f}", flush=True)
+        print("ledger | trials in a group | ms a trial")
+        with storages(["journal", "postgresql", "grpc"], Path(place)) as found:
+            for kind, address in found.items():
+                for group in (1, 16):
+                    folder = Path(place) / kind / str(group)
+                    load, _, _ = simulate(address, folder, 1, group, 0.0, given.seconds)
+                    print(f"{kind} | {group} | {1e3 * load.busy / load.trials:.1f}", flush=True)
+
+
+def take_part(folder: Path, strategy: str, trials: int, busy: float, place: int) -> None:
+    """Search as one of the workers."""
+
+    def evaluate(arch: Arch) -> Mapping[str, float]:
+        end = time.process_time() + busy
+        while time.process_time() < end:
+            pass
+        return {"score": float(sum(arch.num_heads))}
+
+    space = vitnas.space("autoformer-tiny")
+    one = one_by_one(evaluate)
+    how = {"strategy": strategy, "trials": trials, "folder": folder, "join": True}
+    search(space, one, costs={}, racing=False, **how)  # type: ignore[arg-type]
+
+
+def rate_of(folder: Path) -> float:
+    """Return trials a second, of those after the first group."""
+    storage = open_journal(folder / "study.journal", write=False)
+    trials = storage.get_all_trials(0)
+    ends = [trial.datetime_complete.timestamp() for trial in trials if trial.datetime_complete]
+    start = min(trial.datetime_start.timestamp() for trial in trials if trial.datetime_start)
+    return len(ends) / (max(ends) - start)
+
+
+if __name__ == "__main__":
+    main()
