@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_a_database_that_is_gone_for_a_while(tmp_path: Path) -> None:
     back: list[threading.Timer] = []
     with postgres() as server:
 
-        def interrupted(archs: list[Arch], hopeless: object) -> list[dict[str, float]]:
+        def interrupted(archs: Sequence[Arch], hopeless: object) -> list[dict[str, float]]:
             if not back:
                 server.stop()
                 back.append(threading.Timer(0.7, server.start))
