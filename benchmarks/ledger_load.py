@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import vitnas
-from databases import grpc_proxy, postgres
+from databases import grpc_proxy, postgres  # type: ignore[import-not-found]
 from vitnas.search.ledger import Ledger, Settings
 from vitnas.search.remote import RemoteLedger
 
