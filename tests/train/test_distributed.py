@@ -119,6 +119,6 @@ def test_slurm_starts_processes_on_two_nodes(tmp_path: Path, one: Path) -> None:
         )
         for rank in (0, 1)
     ]
-    for task in tasks:
-        assert task.wait() == 0, task.communicate()[1]
+    errors = [task.communicate()[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], errors
     assert_as_one(tmp_path, one)
