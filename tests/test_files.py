@@ -105,3 +105,23 @@ def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can't read .*a\.json: No such file or directory"):
         files.read_json(tmp_path / "a.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_function_that_writes_can_not_change_who_may_read(tmp_path: Path) -> None:
+    def private(path: Path) -> None:
+        path.touch(0o600)
+        path.chmod(0o600)
+
+    usual = files.write(tmp_path / "a", b"").stat().st_mode
+    assert files.write(tmp_path / "b", private).stat().st_mode == usual
+
+
+def test_only_one_holds_a_lock_and_leaves_nothing(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    held = "from vitnas import files; files.only_one('lock', 'somebody is here').__enter__()"
+    with files.only_one(lock, "somebody is here"):
+        done = subprocess.run([sys.executable, "-c", held], cwd=tmp_path, capture_output=True)
+        assert b"InputError: somebody is here" in done.stderr
+    assert not lock.exists()
+    with files.only_one(lock, "somebody is here"):
+        assert lock.exists()

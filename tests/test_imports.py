@@ -50,13 +50,14 @@ TORCH_FREE = [
 HEAVY = ("torch", "timm", "lightning_fabric", "plotly", "sklearn", "torchvision")
 
 # A part of the package → the parts it may import, beside itself and those that need nothing.
-BASE = {"errors", "files"}
+BASE = {"errors", "files", "yaml_text"}
 SPACE = {"arch", "choice", "genes", "space"}
 SIZES = {"axes", "sharing"}
 NET = {"slicing", "storage", "elastic", "supernet"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "yaml_text": set(),
     "devices": set(),
     "arch": set(),
     "genes": set(),

@@ -5,9 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2_000
+
 
 class InputError(ValueError):
-    """A mistake in what the user gave; the command line prints it as one line and exits with 2."""
+    """A mistake in what the user gave; the command line prints it as one line and exits with 2.
+
+    What a message quotes can come from a stranger's file: characters that would steer a terminal
+    are shown as escapes, and of a message beyond 2,000 characters the start and the end.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())
+        line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in line)
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST - 300]} ... {line[-200:]}"
+        super().__init__(line)
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:

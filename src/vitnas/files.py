@@ -33,7 +33,9 @@ def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> 
         delete_abandoned(path.parent, path.name)
         with _locked(temporary):
             if callable(content):
+                usual = temporary.stat().st_mode
                 content(temporary)
+                temporary.chmod(usual)  # safetensors lets nobody else read
             else:
                 temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             with temporary.open("rb") as file:
@@ -74,22 +76,22 @@ def read_yaml(path: str | Path) -> Any:
     Raises:
         InputError: the file is missing, unreadable or not YAML.
     """
-    import yaml
+    from vitnas import yaml_text
 
     path = Path(path)
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml_text.parse(path.read_text(), str(path))
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
 
 
 @contextlib.contextmanager
 def only_one(path: str | Path, refusal: str) -> Iterator[None]:
-    """Hold the lock of a file as the only process.
+    """Hold the lock of a file as the only process; the file is there while it is held.
 
-    The lock ends with this process, even if children of it (data loaders) live on; the file stays.
+    The lock ends with this process, even if children of it (data loaders) live on.
 
     Raises:
         InputError: another process holds it, which `refusal` says, or the file can't be written.
@@ -103,9 +105,14 @@ def only_one(path: str | Path, refusal: str) -> Iterator[None]:
     with file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise FileNotFoundError  # its last holder has just deleted it
+        except (BlockingIOError, PermissionError, FileNotFoundError) as error:
             raise InputError(refusal) from error
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def delete_abandoned(folder: Path, name: str | None = None) -> None:

@@ -60,7 +60,7 @@ FLAT = {"embed_dim": 48, "depth": 2, "mlp_ratio_0": 2, "num_head_0": 1, "mlp_rat
     ("record", "message"),
     [
         ([], "NNI AutoFormer architecture: it must be a mapping, got []"),
-        ("[1", "NNI AutoFormer architecture: not valid YAML: while parsing"),
+        ("[1", "NNI AutoFormer architecture is not valid YAML: while parsing"),
         ({}, "NNI AutoFormer architecture: depth, embed_dim missing"),
         ({"mutation_summary": 3}, "it must be a mapping, got 3"),
         ({**FLAT, "depth": 3}, "mlp_ratio_2, num_head_2 missing"),

@@ -170,8 +170,8 @@ def default_input(
 
 def usual_input(img_size: tuple[int, int], channels: int, small: bool) -> Input:
     """The usual input for images of which nothing is known but whether they are used whole."""
-    grey = {} if channels == 3 else {"mean": (0.5,), "std": (0.5,)}
-    return Input(img_size, channels, crop_pct=1.0 if small else 0.875, **grey)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
+    return Input(img_size, channels, mean, std, crop_pct=1.0 if small else 0.875)
 
 
 class _Channels:

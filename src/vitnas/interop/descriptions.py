@@ -15,13 +15,9 @@ def read_mapping(foreign: Any, original: str) -> Mapping[str, Any]:
         InputError: it is neither.
     """
     if isinstance(foreign, str):
-        import yaml
+        from vitnas import yaml_text
 
-        try:
-            foreign = yaml.safe_load(foreign)
-        except (yaml.YAMLError, RecursionError) as error:
-            why = " ".join(str(error).split())
-            raise InputError(f"{original} architecture: not valid YAML: {why}") from error
+        foreign = yaml_text.parse(foreign, f"{original} architecture")
     if not isinstance(foreign, Mapping):
         raise InputError(f"{original} architecture: it must be a mapping, got {foreign!r}")
     return {str(name): value for name, value in foreign.items()}

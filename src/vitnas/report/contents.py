@@ -118,28 +118,26 @@ def _text(path: Path, missing: list[str]) -> str:
 
 
 def _recipe(text: str, missing: list[str]) -> Mapping[str, Any]:
-    from vitnas.train.reading import parse_yaml
+    from vitnas import yaml_text
 
     try:
-        record = parse_yaml(text, CONFIG)
+        record = yaml_text.parse(text, CONFIG)
     except (InputError, RecursionError) as error:
         missing.append(str(error))
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def _metrics(path: Path, missing: list[str]) -> list[Mapping[str, Any]]:
+def _metrics(path: Path, missing: list[str]) -> Sequence[Mapping[str, Any]]:
     from vitnas.train.metrics import read_metrics
 
     try:
-        lines: list[Mapping[str, Any]] = [
-            line for line in read_metrics(path) if isinstance(line, dict)
-        ]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_metrics(path)
+    except OSError as error:
         missing.append(f"{path.name} can't be read: {error}")
         return []
     if not lines:
-        missing.append(f"no {path.name}")
+        missing.append(f"{path.name} holds no metrics" if path.exists() else f"no {path.name}")
     return lines
 
 

@@ -39,17 +39,13 @@ def _from_file(name: str | Path) -> Space:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise unknown("search space", str(name), SPACES)
-    import yaml
+    from vitnas import yaml_text
 
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't read search space {path}: {error}") from error
-    try:
-        record = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    return read(record, path.stem, str(path))
+    return read(yaml_text.parse(text, str(path)), path.stem, str(path))
 
 
 def read(record: Any, name: str = "", source: str = "search space") -> Space:
