@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from vitnas import commands, files
-from vitnas.commands import FOLDER, KEPT, active, ask_to_stop, recorded, state_of
+from vitnas.commands import (
+    FOLDER,
+    KEPT,
+    active,
+    ask_to_stop,
+    recorded,
+    show_password,
+    state_of,
+)
 from vitnas.errors import InputError
 
 WORDS = ("search", "run", "--trials", "5")
@@ -47,6 +55,33 @@ def test_a_record_says_what_when_where_and_how_it_ended(tmp_path: Path) -> None:
     assert state_of(run, command) == "finished"
     assert active(run) == []
     assert [path.suffix for path in (run / FOLDER).iterdir()] == [".json"]
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("postgresql://me:s3:c/r@t@db:5432/nas", "postgresql://me:***@db:5432/nas"),
+        ("postgresql://:s3cr@t@db/nas", "postgresql://:***@db/nas"),
+        (
+            "--ledger=postgresql://db/nas?user=me&password=s3cr@t&sslmode=require",
+            "--ledger=postgresql://db/nas?user=me&password=***&sslmode=require",
+        ),
+        ("postgresql://me@db/nas", "postgresql://me@db/nas"),
+        ("grpc://10.0.0.1:13000", "grpc://10.0.0.1:13000"),
+    ],
+)
+def test_passwords_are_not_kept(address: str, kept: str, tmp_path: Path) -> None:
+    arguments = {"ledger": address, "options": [address], "trials": 5}
+    with recorded(tmp_path, ("search", "run", address), arguments):
+        (tmp_path / "metrics.jsonl").touch()
+        (record,) = (tmp_path / FOLDER).glob("*.json")
+        assert "@t" not in record.read_text()
+    assert "@t" not in record.read_text()
+    (command,) = commands.commands(tmp_path)
+    assert command.words == ("search", "run", kept)
+    assert command.arguments == {"ledger": kept, "options": [kept], "trials": 5}
+    again = show_password(kept, lambda word: f"p@/{word == kept}")
+    assert again == kept.replace("***", "p%40%2FTrue")
 
 
 @pytest.mark.parametrize(

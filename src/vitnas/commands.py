@@ -2,7 +2,8 @@
 
 Each has a file in `RUN/commands/`: its words, process and machine, and how it ended. While it runs
 it holds a lock on the file beside, which ends with the process however that ends. So a command that
-was killed is told from one that is running, even if another process has its number by now.
+was killed is told from one that is running, even if another process has its number by now. Of the
+addresses among its words, passwords are not kept.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 
 from vitnas import files
 from vitnas.errors import InputError
@@ -29,6 +32,8 @@ FOLDER = "commands"
 KEPT = 50
 State: TypeAlias = Literal["running", "elsewhere", "finished", "stopped", "failed", "killed"]
 CODES: dict[int | None, State] = {0: "finished", 130: "stopped"}
+HIDDEN = "***"
+_PASSWORD = re.compile(r"(?<=://)([^/?#:@]*:).+(?=@)|(?<=[?&])(\w*password=)[^&#]+", re.I)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ def recorded(
     folder, before = run / FOLDER, run.is_dir()
     command = Command(
         number=max([command.number for command in commands(run)], default=0) + 1,
-        words=tuple(words),
-        arguments=json.loads(json.dumps(dict(arguments), default=str)),
+        words=tuple(map(hide_password, words)),
+        arguments=_hidden(json.loads(json.dumps(dict(arguments), default=str))),
         cwd=str(Path.cwd()),
         run=str(run.resolve()),
         pid=os.getpid(),
@@ -101,6 +106,30 @@ def recorded(
             for empty in (folder, *([] if before else [run])):
                 with contextlib.suppress(OSError):
                     empty.rmdir()
+
+
+def hide_password(word: str) -> str:
+    """Return a word of a command with `***` for the password of an address in it."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", word)
+
+
+def show_password(word: str, ask: Callable[[str], str]) -> str:
+    """Undo `hide_password`; `ask` is given the word and returns the password."""
+    if _PASSWORD.search(word) is None:
+        return word
+    password = quote(ask(word), safe="")
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}{password}", word)
+
+
+def _hidden(value: Any) -> Any:
+    """Return a value of JSON without the passwords in its strings."""
+    if isinstance(value, str):
+        return hide_password(value)
+    if isinstance(value, list):
+        return list(map(_hidden, value))
+    if isinstance(value, dict):
+        return {name: _hidden(inner) for name, inner in value.items()}
+    return value
 
 
 def commands(run: Path) -> list[Command]:

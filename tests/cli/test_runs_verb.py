@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vitnas.commands import commands, state_of
+from vitnas import cli
+from vitnas.commands import commands, recorded, state_of
+from vitnas.errors import InputError
 from vitnas.search.ledger import read
 
 from .calling import lines_of, refusal
@@ -62,6 +65,24 @@ def test_a_refused_command_is_not_the_last(run: Path, command: Command) -> None:
     assert command("train", "digits", run.parent / "new", "--set", "epochs=0").code == 2
     assert commands(run)[-1] == last
     assert not (run.parent / "new").exists()
+
+
+def test_resume_takes_a_password_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "postgresql://me:***@127.0.0.1:1/nas"
+    words = ("search", str(tmp_path), "--ledger", address.replace("***", "old"))
+    with recorded(tmp_path, words, {}):
+        (tmp_path / "metrics.jsonl").touch()
+    given: list[str] = []
+    monkeypatch.setattr(cli, "execute", lambda *words: given.extend(words))
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    wanted = f"the password in {address} is not kept, and nobody can be asked for it here; "
+    with pytest.raises(InputError, match=re.escape(wanted + "give it by PGPASSWORD")):
+        cli.runs("resume", (str(tmp_path),))
+    assert not given
+    monkeypatch.setenv("PGPASSWORD", "n@w")
+    cli.runs("resume", (str(tmp_path),))
+    assert given == [*words[:-1], address.replace("***", "n%40w")]
 
 
 def test_delete_asks(run: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

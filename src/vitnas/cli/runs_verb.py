@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from vitnas.arch import Scalar
 from vitnas.cli.log import say, table
 from vitnas.cli.usage import Action, MaybeFolder, PositionalNames
-from vitnas.commands import Command, ask_to_stop
+from vitnas.commands import Command, ask_to_stop, show_password
 from vitnas.errors import InputError
 from vitnas.report.figures.style import plain, quantity
 from vitnas.runs import (
@@ -111,9 +112,28 @@ def _resume(run: Path) -> None:
     from vitnas.cli import execute
 
     command = resumable(run)
+    words = [show_password(word, _password) for word in command.words]
     say(f"in {command.cwd}: {_words(command)}")
     with working_in(command.cwd):
-        execute(*command.words)
+        execute(*words)
+
+
+def _password(address: str) -> str:
+    """Return the password that the record of a command left out of an address.
+
+    Raises:
+        InputError: it is not in the environment, and nobody can be asked.
+    """
+    from getpass import getpass
+
+    if given := os.environ.get("PGPASSWORD"):
+        return given
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"the password in {address} is not kept, and nobody can be asked for it here; "
+            "give it by PGPASSWORD"
+        )
+    return getpass(f"password for {address}: ")
 
 
 def _delete(run: Path, *, asked: bool) -> None:
