@@ -176,6 +176,52 @@ def test_a_failure_over_an_old_model_keeps_it(saved: Path, monkeypatch: pytest.M
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_save_over_another_model_that_was_killed_is_refused(
+    saved: Path, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill between the files the weights are of the new model and the config is not."""
+    new = make().extract(SPACE.largest if alike else SPACE.smallest).eval()
+    with torch.no_grad():
+        for parameter in new.parameters():
+            parameter.add_(1)
+    write = files.write
+
+    def killed(path: Path, content: Any) -> None:
+        write(path, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            vitnas.save(new, saved)
+    message = (
+        "model.safetensors is not what was saved with config.json, as when saving over another"
+        if alike
+        else "weights don't fit the config: "
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
+        vitnas.load(saved)
+    folder.update_config(saved, metrics={"top1": 90.0})
+    with pytest.raises(InputError, match=re.escape(message)):
+        vitnas.load(saved)
+    vitnas.save(new, saved)
+    assert torch.equal(vitnas.load(saved)(IMAGES), new(IMAGES))
+
+
+def test_older_folders_and_weights_from_elsewhere_load(saved: Path) -> None:
+    """Whoever replaces the weights drops their fingerprint, which older folders don't have."""
+    record, weights = record_of(saved), load_file(saved / "model.safetensors")
+    assert record.pop("weights") not in json.dumps(folder.read_config(saved))
+    weights = {name: tensor + 1 for name, tensor in weights.items()}
+    save_file(weights, saved / "model.safetensors")
+    with pytest.raises(InputError, match=r"drop 'weights' from config\.json if the weights"):
+        vitnas.load(saved)
+    files.write_json(saved / "config.json", record)
+    for name, tensor in vitnas.load(saved).state_dict().items():
+        assert torch.equal(tensor, weights[name])
+
+
 def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"can't write .*file/model\.safetensors"):

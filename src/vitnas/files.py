@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -68,6 +69,19 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return a short hash of a file.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from error
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -2,6 +2,9 @@
 
 A static model's folder also holds `modeling.py`, a copy of its family's module in `vitnas.nn`. The
 `load(folder)` in it builds the model on torch and timm alone.
+
+A model saved over another replaces one file after the other. So the config carries a fingerprint of
+the weights: where it is another, the second save did not come to its end.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from vitnas.supernet import Supernet, build_static
 
 FORMAT = 1
 CONFIG, WEIGHTS, MODELING = "config.json", "model.safetensors", "modeling.py"
+FINGERPRINT = "weights"  # in the config
 
 
 def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
@@ -41,7 +45,7 @@ def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
     """
     folder = Path(folder)
     record: dict[str, Any] = {"vitnas": FORMAT, **_describe(model), **info}
-    config = json.dumps(record, indent=2) + "\n"
+    json.dumps(record)  # before anything is written
     state = {
         name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()
     }
@@ -49,7 +53,7 @@ def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
     if record["kind"] == "model":
         code = import_module(family(record["family"]).modeling)
         files.write(folder / MODELING, Path(str(code.__file__)).read_bytes())
-    files.write(folder / CONFIG, config)
+    files.write_json(folder / CONFIG, {**record, FINGERPRINT: files.fingerprint(folder / WEIGHTS)})
     return folder
 
 
@@ -57,10 +61,11 @@ def load(folder: str | Path) -> nn.Module:
     """Return the supernet or static model that a folder holds, in evaluation mode.
 
     Raises:
-        InputError: there is no model, it can't be read, or config and weights don't fit together.
+        InputError: there is no model, it can't be read, or config and weights don't fit together,
+            as when saving over another model was interrupted.
     """
     folder = Path(folder)
-    record = read_config(folder)
+    record = _read_record(folder)
     with torch.random.fork_rng(devices=[]):
         model = _rebuild(record, folder)
     state = read_weights(folder / WEIGHTS)
@@ -68,6 +73,13 @@ def load(folder: str | Path) -> nn.Module:
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InputError(f"{folder}: weights don't fit the config: {'; '.join(faults[:5])}{more}")
+    saved = record.get(FINGERPRINT)
+    if saved is not None and saved != files.fingerprint(folder / WEIGHTS):
+        raise InputError(
+            f"{folder}: {WEIGHTS} is not what was saved with {CONFIG}, as when saving over another "
+            f"model was interrupted; save it again, or drop {FINGERPRINT!r} from {CONFIG} if the "
+            "weights were replaced on purpose"
+        )
     if isinstance(model, Supernet):
         model.input = record.get("input")
     elif "input" in record:
@@ -84,23 +96,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it is of a format that this version can't read.
     """
-    folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} is no model folder: it has no {CONFIG}")
-    record = files.read_json(folder / CONFIG)
-    if not isinstance(record, dict) or record.get("vitnas") != FORMAT:
-        raise InputError(f"{folder / CONFIG} is no vitnas model of format {FORMAT}")
+    record = _read_record(Path(folder))
+    record.pop(FINGERPRINT, None)
     return record
 
 
 def update_config(folder: str | Path, **info: Any) -> dict[str, Any]:
     """Add to the record of a model folder; mappings are merged, one level deep. Return it."""
-    record = read_config(folder)
+    record = _read_record(Path(folder))
     for name, value in info.items():
         old = record.get(name)
         merge = isinstance(old, dict) and isinstance(value, Mapping)
         record[name] = {**old, **value} if merge else value  # type: ignore[dict-item]
     files.write_json(Path(folder) / CONFIG, record)
+    record.pop(FINGERPRINT, None)
     return record
 
 
@@ -114,6 +123,15 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"can't read weights {path}: {error}") from error
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is no model folder: it has no {CONFIG}")
+    record = files.read_json(folder / CONFIG)
+    if not isinstance(record, dict) or record.get("vitnas") != FORMAT:
+        raise InputError(f"{folder / CONFIG} is no vitnas model of format {FORMAT}")
+    return record
 
 
 def _write_weights(state: dict[str, torch.Tensor], path: Path) -> None:

@@ -12,13 +12,13 @@ report.html
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vitnas import files
 from vitnas.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,9 +144,12 @@ def check_classes(record: Mapping[str, Any], data: Data) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a short hash of a model folder's weights."""
-    with (folder / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """Return a short hash of a model folder's weights.
+
+    Raises:
+        InputError: they are missing or unreadable.
+    """
+    return files.fingerprint(folder / "model.safetensors")
 
 
 @contextmanager

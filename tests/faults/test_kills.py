@@ -92,6 +92,10 @@ def test_saving(server: Server, root: Path) -> None:
         assert read_config(folder)["kind"] == "supernet"
         values = {float(v) for w in read_weights(folder / WEIGHTS).values() for v in w.unique()}
         assert values in ({said}, {said + 1})
+        try:
+            vitnas.load(folder)
+        except InputError as error:
+            assert "as when saving over another model was interrupted" in str(error)
 
     for folder in kill(server, "save", 50, root, whole):
         assert max(victims.safe(folder)) == victims.SAVES
