@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Any
 
 from common import arguments, table
 from vitnas import cost
@@ -16,7 +17,7 @@ from vitnas.cost.table import TableError
 from vitnas.search.ranking import spearman
 from vitnas.spaces import space
 
-DIGITS = {"num_classes": 10, "img_size": 8, "in_chans": 1}
+DIGITS: dict[str, Any] = {"num_classes": 10, "img_size": 8, "in_chans": 1}
 
 
 def row(name: str, settings: Settings, archs: int, repeats: int) -> tuple[str, ...]:
@@ -26,7 +27,11 @@ def row(name: str, settings: Settings, archs: int, repeats: int) -> tuple[str, .
     start = time.perf_counter()
     found = cost.latency_table(searched, settings, repeats=repeats, **options)
     took = time.perf_counter() - start
-    how = {"device": settings.device, "threads": settings.threads, "dtype": settings.dtype}
+    how: dict[str, Any] = {
+        "device": settings.device,
+        "threads": settings.threads,
+        "dtype": settings.dtype,
+    }
     how |= {"backend": settings.backend, "batch_size": settings.batch_size, "repeats": repeats}
     drawn = [searched.sample(1000 + seed) for seed in range(archs)]
     sums = [found(arch) for arch in drawn]
