@@ -6,10 +6,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+WIDEST = 10_000
 
 
 def terminal() -> Console:
@@ -35,8 +37,13 @@ def say(text: str) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> None:
-    """Print a table whose first `left` columns are text and the rest figures."""
+    """Print a table whose first `left` columns are text and the rest figures.
+
+    What is too wide for the terminal is folded between words, never within a word or a figure.
+    Where that does not do, nothing is folded and lines are longer than the terminal is wide.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -49,10 +56,20 @@ def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) 
         collapse_padding=True,
     )
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < left else "right", overflow="fold")
+        text, cells = index < left, [row[index] for row in rows]
+        whole = " ".join([column, *cells]).split() if text else [*column.split(), *cells]
+        justify: Literal["left", "right"] = "left" if text else "right"
+        made.add_column(column, justify=justify, min_width=max(map(len, whole), default=0))
     for row in rows:
         made.add_row(*map(Text, row))
-    terminal().print(made)
+    output = terminal()
+    size = Measurement.get(output, output.options.update(max_width=WIDEST), made)
+    if size.minimum > output.width:
+        output.width = size.maximum
+    elif size.maximum > output.width:
+        for figures in made.columns[left:]:  # so that text is folded first
+            figures.width = figures.min_width
+    output.print(made, crop=False)
 
 
 def title(text: str) -> None:
