@@ -81,7 +81,7 @@ def test_profile_of_what_other_systems_count_and_write(command: Command, tmp_pat
     path = tmp_path / "b.yaml"
     path.write_text(command("archs", "mmrazor-autoformer-base", "--to", "mmrazor").out)
     rows = cells(command("profile", path, *COUNTED).out)
-    assert ["complexity", "as counted by mmrazor", "10,570,049,856"] in rows
+    assert ["MACs", "as counted by mmrazor, which calls them FLOPs", "10,570,049,856"] in rows
     assert ["params", "as counted by mmrazor-params", "54,318,664"] in rows
 
 
@@ -156,11 +156,16 @@ def test_a_convention_that_does_not_cover_the_net_is_explained(
 
 def test_only_the_convention_of_its_original_stands_beside_a_net(command: Command) -> None:
     rows = cells(command("profile", "s3-tiny", *COUNTED).out)
-    assert [row for row in rows if row[0] == "complexity"] == [
-        ["complexity", "as counted by s3", "4,627,170,816"]
+    assert [row for row in rows if "as counted by" in str(row)] == [
+        ["MACs", "as counted by s3, which calls them FLOPs", "4,627,170,816"]
+    ]
+    rows = cells(command("profile", "vitas-c", *COUNTED).out)
+    figure = f"{cost.convention('vitas', vitnas.arch('vitas-c')):,.0f}"
+    assert [row for row in rows if "as counted by" in str(row)] == [
+        ["MACs", "as counted by vitas, which calls them FLOPs", figure]
     ]
     plain = vitnas.Arch("vit", depth=1, embed_dim=64, num_heads=(1,), mlp_ratio=(4,))
-    assert "complexity" not in command("profile", plain.to_json(), *COUNTED).out
+    assert "as counted by" not in command("profile", plain.to_json(), *COUNTED).out
 
 
 @pytest.mark.parametrize(

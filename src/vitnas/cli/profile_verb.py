@@ -109,9 +109,14 @@ def _counts(arch: Arch, given: dict[str, Any]) -> tuple[list[list[str]], list[st
         except InputError as error:
             figure = "–"
             notes.append(f"–: {error}")
-        figured = "params" if name.endswith("-params") else "complexity"
-        rows.append([figured, f"as counted by {name}", figure])
+        kind = name.rpartition("-")[2]
+        figured, told = _COUNTED.get(kind, ("MACs", ", which calls them FLOPs"))
+        rows.append([figured, f"as counted by {name}{told}", figure])
     return rows, notes
+
+
+_COUNTED = {"params": ("params", ""), "cream": ("complexity", "")}
+"""What a convention counts by its last word, and what to tell of it; all others count MACs."""
 
 
 def _space(target: str, name: str | None) -> Space:
