@@ -1,7 +1,8 @@
 """Any tensor that is missing, renamed, added or transposed is named in the refusal.
 
 Without a config, as on the command line: sizes are read off the weights themselves, and one wrong
-tensor must not be taken for the truth.
+tensor must not be taken for the truth. ViTAS's weights don't show the numbers of heads, so these
+come with their config.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .recorded import case
 from .recorded_nni import MMRAZOR, SUPERNET
 from .recorded_nni import case as nni_case
 from .recorded_s3 import case as s3_case
+from .recorded_vitas import case as vitas_case
 
 NAMES = {
     "cream": "autoformer_gp_rel_cqkv_abs_h3",
@@ -23,6 +25,8 @@ NAMES = {
     "nni supernet": SUPERNET,
     "mmrazor": MMRAZOR,
     "s3": "s3_a_mixed64",
+    "vitas": "vitas_searched_eps",
+    "vitas supernet": "vitas_supernet_224",
 }
 OPTIONAL = (
     *("relative_position_index", "attn_mask"),  # of S3; they follow from the windows
@@ -35,7 +39,18 @@ def state(name: str) -> dict[str, Tensor]:
         return dict(case(NAMES[name]).weights)
     if name == "s3":
         return s3_case(NAMES[name]).weights | s3_case(NAMES[name]).buffers
+    if name.startswith("vitas"):
+        return vitas_case(NAMES[name]).weights
     return nni_case(NAMES[name]).weights()
+
+
+def load(name: str, part: dict[str, Tensor]) -> None:
+    if name.startswith("vitas"):
+        config = vitas_case(NAMES[name]).config
+        original("vitas").load(part, config, faithful="supernet" in name)
+    else:
+        module = original(recognise(part))
+        module.load(part, module.infer_config(part))
 
 
 def damaged(whole: dict[str, Tensor], key: str, how: str) -> dict[str, Tensor]:
@@ -55,6 +70,7 @@ def damaged(whole: dict[str, Tensor], key: str, how: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_single_fault_is_named(name: str, how: str) -> None:
     whole = state(name)
+    load(name, dict(whole))
     first = [key for key in whole if "blocks." not in key or "blocks.0." in key]
     tried = 0
     for key in first:
@@ -62,9 +78,8 @@ def test_every_single_fault_is_named(name: str, how: str) -> None:
         same = part.keys() == whole.keys() and part[key].shape == whole[key].shape
         if same or (how == "removed" and key.endswith(OPTIONAL)):
             continue
-        module = original(recognise(part))
         with pytest.raises(InputError) as refused:
-            module.load(part, module.infer_config(part))
+            load(name, part)
         assert key in str(refused.value), how
         assert len(str(refused.value)) < 300
         tried += 1

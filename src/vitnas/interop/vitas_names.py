@@ -81,16 +81,24 @@ def plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def img_size(state: Mapping[str, Tensor]) -> int:
     """Return the side of the images, which the position table of the first stem tells."""
-    table, weight = (state.get(f"{STEM}.0.{n}") for n in ("pos_embed", "patch_embed.proj.weight"))
-    if table is None or weight is None or table.ndim != 3 or weight.ndim != 4:
-        raise InputError(
-            "not official ViTAS weights: they have no position table of the first stem "
-            f"({STEM}.0.pos_embed) and its patches"
-        )
+    table = _of_stem(state, "pos_embed", 3, "position table")
+    weight = _of_stem(state, "patch_embed.proj.weight", 4, "patches")
     side = math.isqrt(max(table.shape[1] - 1, 0))
     if side**2 != table.shape[1] - 1 or not side:
         raise InputError(f"{table.shape[1]} positions are no square of patches and a class token")
+    if weight.shape[-1] != weight.shape[-2]:
+        shape = tuple(weight.shape)
+        raise InputError(f"patches are not square: {STEM}.0.patch_embed.proj.weight is {shape}")
     return side * int(weight.shape[-1])
+
+
+def _of_stem(state: Mapping[str, Tensor], name: str, ndim: int, what: str) -> Tensor:
+    tensor = state.get(f"{STEM}.0.{name}")
+    if tensor is None or tensor.ndim != ndim:
+        raise InputError(
+            f"not official ViTAS weights: they have no {what} of the first stem ({STEM}.0.{name})"
+        )
+    return tensor
 
 
 def infer(state: Mapping[str, Tensor]) -> Official:
