@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from vitnas.train.devices import process_grid
+from vitnas.errors import InputError
+from vitnas.train.devices import check_restarts, process_grid
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,14 @@ def test_processes(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert process_grid() == grid
+
+
+def test_restarts_of_torchrun_need_a_store_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    check_restarts()
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(InputError, match=r"restarts 3: .*TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        check_restarts()
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    check_restarts()

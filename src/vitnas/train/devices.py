@@ -27,7 +27,8 @@ def make_fabric(device: str, precision: str, parallel: Parallel = "ddp") -> Fabr
     has all to itself.
 
     Raises:
-        InputError: there is no such device here, or it can't compute in float16.
+        InputError: there is no such device here, or it can't compute in float16; or torchrun could
+            not restart the processes.
     """
     from lightning_fabric import Fabric
 
@@ -42,6 +43,7 @@ def make_fabric(device: str, precision: str, parallel: Parallel = "ddp") -> Fabr
     if nodes * local == 1:
         fabric = Fabric(devices=[chosen.index] if chosen.type == "cuda" else 1, **options)
     else:
+        check_restarts()
         strategy = _strategy(parallel, nodes * local)
         fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, **options)
     fabric.launch()
@@ -60,6 +62,24 @@ def _strategy(parallel: Parallel, processes: int) -> Strategy:
 def _shard(runner: Runner, mesh: DeviceMesh) -> Runner:
     shard(runner.model, mesh["data_parallel"])
     return runner
+
+
+def check_restarts() -> None:
+    """Check that processes which torchrun starts again would find each other.
+
+    By default they read in torchrun's own store where those before them could be reached
+    (https://github.com/pytorch/pytorch/issues/135712; so in torch 2.15, too).
+
+    Raises:
+        InputError: they wouldn't.
+    """
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise InputError(
+            f"--max-restarts {restarts}: the processes would not find each other after a restart; "
+            "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment and with "
+            "--standalone or --rdzv-backend c10d"
+        )
 
 
 def process_grid() -> tuple[int, int]:
