@@ -19,6 +19,7 @@ TORCH_FREE = [
     "vitnas.arch",
     "vitnas.axes",
     "vitnas.cli",
+    "vitnas.commands",
     "vitnas.cost",
     "vitnas.errors",
     "vitnas.files",
@@ -33,6 +34,8 @@ TORCH_FREE = [
     "vitnas.models.swin",
     "vitnas.models.vit",
     "vitnas.models.vitas",
+    "vitnas.run",
+    "vitnas.runs",
     "vitnas.search",
     "vitnas.search.evolution",
     "vitnas.search.ledger",
@@ -45,6 +48,7 @@ TORCH_FREE = [
     "vitnas.spaces",
     "vitnas.stratified",
     "vitnas.train.recipe",
+    "vitnas.yaml_text",
     "vitnas.zoo",
 ]
 HEAVY = ("torch", "timm", "lightning_fabric", "plotly", "sklearn", "torchvision")
