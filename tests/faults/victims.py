@@ -126,6 +126,17 @@ def convert(folder: Path) -> None:
             say(folder, number)
 
 
+def export(folder: Path) -> None:
+    """Export a small model for timm, as a folder that is there when it is whole."""
+    from vitnas.export import export_model
+
+    if not (folder / "model" / "config.json").exists():
+        vitnas.save(small_net().extract(ARCHS[0]), folder / "model", classes=list("0123456789"))
+    if not (folder / "timm").exists():
+        export_model(folder / "model", "timm", folder / "timm")
+        say(folder, 0)
+
+
 def evaluate(arch: Arch) -> dict[str, float]:
     """Return the toy score."""
     return {"score": score(arch)}
@@ -143,5 +154,6 @@ def search(folder: Path) -> None:
 
 
 VICTIMS: dict[str, Callable[[Path], None]] = {
-    function.__name__: function for function in (train, save, checkpoint, extract, convert, search)
+    function.__name__: function
+    for function in (train, save, checkpoint, extract, convert, export, search)
 }
