@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning_fabric.loggers.logger import Logger
-from wandb.util import generate_id
 
 
 class WandbLogger(Logger):
@@ -57,5 +57,4 @@ class WandbLogger(Logger):
 
 def new_identity() -> str:
     """Return the identity of a new run."""
-    identity: str = generate_id()
-    return identity
+    return secrets.token_hex(4)
