@@ -69,7 +69,8 @@ def recorded(
     Raises:
         InputError: the record can't be written.
     """
-    folder, before = run / FOLDER, run.is_dir()
+    folder = run / FOLDER
+    new = [path for path in (folder, run, *run.parents) if not path.exists()]
     command = Command(
         number=max([command.number for command in commands(run)], default=0) + 1,
         words=tuple(map(hide_password, words)),
@@ -103,7 +104,7 @@ def recorded(
             _delete_old(folder)
         else:
             path.unlink(missing_ok=True)
-            for empty in (folder, *([] if before else [run])):
+            for empty in new:
                 with contextlib.suppress(OSError):
                     empty.rmdir()
 

@@ -25,7 +25,7 @@ from .images import write_images
 
 def test_a_trained_run_has_all_its_parts(trained: Path, recipe: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {
-        *("config.yaml", "metrics.jsonl", "checkpoints", "cache", "supernet"),
+        *("config.yaml", "metrics.jsonl", "checkpoints", "cache", "supernet", "commands"),
     }
     assert load_recipe(trained / "config.yaml") == load_recipe(recipe)
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]

@@ -310,7 +310,7 @@ def test_paths_in_a_config_lead_nowhere(name: str, tmp_path: Path) -> None:
     """A model names no files: whatever path its record has, nothing but its own two are opened."""
     saved = net(tmp_path)
     record = json.loads((saved / "config.json").read_text())
-    record.update(path=name, weights=name, file=name)
+    record.update(path=name, file=name, model_file=name)
     (saved / "config.json").write_text(json.dumps(record))
     folder.load(saved)
     record["kind"] = name

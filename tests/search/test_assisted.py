@@ -30,7 +30,9 @@ def _depth(arch: Arch) -> float:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "tpe" else n for n in PLAIN]
+)
 def test_every_strategy_conforms_with_a_proxy(name: str, check: Callable[[Make], None]) -> None:
     def make(space: Space, feasible: Callable[[Arch], bool], seed: int) -> Searcher:
         options: dict[str, Any] = {"minimize": ["cost"]} if name == "nsga2" else {}
@@ -61,6 +63,7 @@ LEARNING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", LEARNING)
 def test_a_learned_predictor_conforms(check: Callable[[Make], None]) -> None:
     def make(space: Space, feasible: Callable[[Arch], bool], seed: int) -> Searcher:

@@ -95,7 +95,10 @@ def test_a_killed_process_is_started_anew_and_the_run_goes_on(
 def test_shared_out_weights_go_on_in_one_process_and_back(tmp_path: Path, one: Path) -> None:
     """Checkpoints are whole, whoever writes them."""
     settings = '{"checkpoint_minutes": 1e-9, "parallel": "fsdp"}'
-    alone = {"RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"}  # as torchrun would set them
+    alone: dict[str, Any] = {
+        "RANK": "0",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }  # as torchrun would set them
     with pytest.raises(AssertionError, match="SIGKILL"):
         finish(tmp_path, "prefix", settings, DIE_AT="7:0")
     assert steps_of(tmp_path) == STEPS[:7]

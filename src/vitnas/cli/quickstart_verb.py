@@ -32,10 +32,11 @@ def quickstart(
     """
     from vitnas.cli import evaluate, extract, finetune, search, train
     from vitnas.report.run import report_run
+    from vitnas.run import CONFIG
 
     if trials < 1:
         raise InputError(f"trials is {trials}; it must be at least 1")
-    start, resumed = time.perf_counter(), run.exists()
+    start, resumed = time.perf_counter(), (run / CONFIG).exists()
     seeded = (f"seed={seed}",)
     title("1/5 Train a supernet on the digits' train split")
     train("digits", run, device="cpu", overrides=seeded)
