@@ -135,14 +135,14 @@ def prepare(args: Namespace, folder: Path) -> Case:
 
 
 def trained_once(net: Supernet, images: EvalSet, args: Namespace, *, flip: bool) -> Supernet:
-    """Train the supernet, or take the one that an earlier run left in the folder `--supernet`."""
-    if args.supernet and Path(args.supernet).exists():
-        kept = load(args.supernet)
+    """Train the supernet, or take the one that an earlier run left in the folder `--keep`."""
+    if args.keep and (folder := Path(args.keep) / "supernet").exists():
+        kept = load(folder)
         assert isinstance(kept, Supernet)
         return kept.eval()
     net = trained.train(net, images, args.train_steps, flip=flip)
-    if args.supernet:
-        save(net, args.supernet)
+    if args.keep:
+        save(net, Path(args.keep) / "supernet")
     return net
 
 
@@ -172,22 +172,23 @@ def write(split: Split, folder: Path) -> Split:
     return Split(FileImages(tuple(files), split.labels), np.arange(len(split)))
 
 
-def search_on(case: Case, split: EvalSet, seed: int, generations: int) -> list[Record]:
+def search_on(
+    case: Case, split: EvalSet, seed: int, generations: int, folder: str | Path
+) -> list[Record]:
     """Search at the official population settings, below the median number of parameters."""
     costs = cost.counters(**case.net.config.to_dict())
     median = statistics.median(costs["params"](SPACE.sample(i)) for i in range(201))
     size = best_batch_size(case.net, split, seconds=0.2)
     images = racing_order(case.net, split, seed, batch_size=size)
-    with tempfile.TemporaryDirectory() as folder:
-        return search(
-            SPACE,
-            evaluation(case.net, images, batch_size=size),
-            options={"generations": generations},
-            limits=[Limit("params", maximum=median)],
-            costs=costs,
-            seed=seed,
-            folder=folder,
-        )
+    return search(
+        SPACE,
+        evaluation(case.net, images, batch_size=size),
+        options={"generations": generations},
+        limits=[Limit("params", maximum=median)],
+        costs=costs,
+        seed=seed,
+        folder=folder,
+    )
 
 
 def clocks() -> Seconds:
@@ -204,14 +205,29 @@ def since(start: Seconds) -> Seconds:
 def ours(case: Case, seed: int) -> Found:
     """Search on the held-out images; everything counts, decoding and the batch size too."""
     start = clocks()
-    records = search_on(case, eval_cache(case.held_out, SHOWN), seed, 20)
+    with tempfile.TemporaryDirectory() as folder:
+        records = search_on(case, eval_cache(case.held_out, SHOWN), seed, 20, folder)
     return Found(best(records).arch, records, since(start))
 
 
-def officially_chosen(case: Case, images: EvalSet, threads: int, seed: int) -> Arch:
-    """Return what the official protocol chooses, by our means."""
+def officially_chosen(case: Case, images: EvalSet, threads: int, folder: Path, seed: int) -> Arch:
+    """Return what the official protocol chooses, by our means; the same call resumes a search."""
     torch.set_num_threads(threads)
-    return best(search_on(case, images, seed, RANKED_GENERATIONS)).arch
+    place = folder / f"official-{seed}"
+    return best(search_on(case, images, seed, RANKED_GENERATIONS, place)).arch
+
+
+def all_officially_chosen(case: Case, args: Namespace, images: EvalSet, folder: Path) -> list[Arch]:
+    """Return the official choice of every seed.
+
+    Nothing is timed here, so all cores work. It takes longer than everything else, so it comes
+    first, and goes on where it was interrupted.
+    """
+    alone = replace(case, theirs=None)
+    choose = partial(officially_chosen, alone, images, args.threads, folder)
+    workers = max(1, (os.cpu_count() or 1) // args.threads)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(choose, range(args.seeds)))
 
 
 def official_seconds(
@@ -232,9 +248,10 @@ def official_seconds(
     return seconds, same
 
 
-def compare(case: Case, args: Namespace) -> None:
+def compare(case: Case, args: Namespace, folder: Path) -> None:
     """Search with every seed in both ways, and print what it took and what came out."""
     images = eval_cache(case.their_train, SHOWN)
+    chosen = all_officially_chosen(case, args, images, folder)
     each: list[Seconds] = []
     found, same = [], 0
     for seed in range(args.seeds):
@@ -254,11 +271,6 @@ def compare(case: Case, args: Namespace) -> None:
                 f"({min(gains):.0f} to {max(gains):.0f})",
                 flush=True,
             )
-    # Nothing is timed any more, so all cores may work; this takes longer than all before it.
-    workers = max(1, (os.cpu_count() or 1) // args.threads)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        choose = partial(officially_chosen, replace(case, theirs=None), images, args.threads)
-        chosen = list(pool.map(choose, range(args.seeds)))
     rows = [row(case, *pair, each) for pair in enumerate(zip(found, chosen, strict=True))]
     title = f"A search of 1,000 candidates, {case.times:.1f} to 1 images a candidate"
     table(title, [HEADINGS, *rows])
@@ -314,7 +326,7 @@ def options() -> ArgumentParser:
     add("--seeds", type=int, default=3, help="searches (default: 3)")
     add("--sample", type=int, default=10, help="candidates timed officially (default: 10)")
     add("--train-steps", type=int, default=6000)
-    add("--supernet", help="folder of the trained supernet: kept there, or taken from there")
+    add("--keep", help="folder for the supernet and the official searches; the same call resumes")
     return parser
 
 
@@ -323,7 +335,7 @@ def main() -> None:
     args = options().parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        compare(prepare(args, Path(folder)), args)
+        compare(prepare(args, Path(folder)), args, Path(args.keep or folder))
 
 
 if __name__ == "__main__":
