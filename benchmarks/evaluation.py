@@ -70,15 +70,9 @@ def nano(args: Namespace, folder: Path) -> Case:
     data = open_data(f"folder/{path.resolve()}", search_fraction=0.1 if args.data else 0.3)
     shown = default_input(data, trained.SIZE, 3)
     classes = len(data.classes)
-    if args.net and Path(args.net).exists():
-        net = trained.make(classes)
-        net.load_state_dict(torch.load(args.net, weights_only=True))
-    else:
-        images = eval_cache(data.train, shown, folder=folder)
-        made = trained.make(classes)
-        net = trained.train(made, images, args.train_steps, flip=bool(args.data))
-        if args.net:
-            torch.save(net.state_dict(), args.net)
+    images = eval_cache(data.train, shown, folder=folder)
+    made = trained.make(classes)
+    net = trained.once(args.net, made, images, args.train_steps, flip=bool(args.data))
     theirs = None
     if args.cream:
         config = {**NANO, "patch_size": trained.PATCH, "num_classes": classes}
@@ -286,7 +280,7 @@ def options() -> ArgumentParser:
     add("--images", type=int, help="of the search split (default: 400, for T 16)")
     add("--candidates", type=int, default=50)
     add("--train-steps", type=int, default=1000)
-    add("--net", help="file that keeps the trained weights, or has them")
+    add("--net", help="folder that keeps the trained supernet, or has it")
     add("--workers", type=int, default=0, help="of the official loader (default: 0)")
     return parser
 

@@ -46,7 +46,6 @@ from vitnas.data.images import FileImages, Split
 from vitnas.data.sources import open_data
 from vitnas.data.transforms import Input
 from vitnas.evaluate import evaluate_subnets
-from vitnas.folder import load, save
 from vitnas.interop import cream
 from vitnas.search.answer import best
 from vitnas.search.ledger import Record
@@ -116,7 +115,8 @@ def prepare(args: Namespace, folder: Path) -> Case:
         SPACE, len(data.classes), SIZE, patch_size=8, sharing="legacy", largest=_stored()
     )
     flip = not name.endswith("digits")
-    net = trained_once(net, eval_cache(train, SHOWN), args, flip=flip)
+    kept = Path(args.keep) / "supernet" if args.keep else None
+    net = trained.once(kept, net, eval_cache(train, SHOWN), args.train_steps, flip=flip)
     case = Case(
         net,
         _official(args.cream, net, len(data.classes)),
@@ -132,18 +132,6 @@ def prepare(args: Namespace, folder: Path) -> Case:
         flush=True,
     )
     return case
-
-
-def trained_once(net: Supernet, images: EvalSet, args: Namespace, *, flip: bool) -> Supernet:
-    """Train the supernet, or take the one that an earlier run left in the folder `--keep`."""
-    if args.keep and (folder := Path(args.keep) / "supernet").exists():
-        kept = load(folder)
-        assert isinstance(kept, Supernet)
-        return kept.eval()
-    net = trained.train(net, images, args.train_steps, flip=flip)
-    if args.keep:
-        save(net, Path(args.keep) / "supernet")
-    return net
 
 
 def _stored() -> Arch:

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 
 from official import nano_space
 from vitnas.data.cache import EvalSet
+from vitnas.folder import load, save
 from vitnas.supernet import Supernet
 
 SPACE = nano_space(2.0, 3.0, 4.0)
@@ -61,3 +62,17 @@ def train(net: Supernet, images: EvalSet, steps: int, *, flip: bool) -> Supernet
         optimizer.step()
     print(f"trained for {steps} steps of {BATCH} images; loss of the last {loss.item():.2f}")
     return net.eval()
+
+
+def once(
+    folder: str | Path | None, net: Supernet, images: EvalSet, steps: int, *, flip: bool
+) -> Supernet:
+    """Train a supernet, or take the one that an earlier run kept in the folder."""
+    if folder is not None and Path(folder).exists():
+        kept = load(folder)
+        assert isinstance(kept, Supernet)
+        return kept.eval()
+    net = train(net, images, steps, flip=flip)
+    if folder is not None:
+        save(net, folder)
+    return net
