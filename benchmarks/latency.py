@@ -27,15 +27,11 @@ def row(name: str, settings: Settings, archs: int, repeats: int) -> tuple[str, .
     start = time.perf_counter()
     found = cost.latency_table(searched, settings, repeats=repeats, **options)
     took = time.perf_counter() - start
-    how: dict[str, Any] = {
-        "device": settings.device,
-        "threads": settings.threads,
-        "dtype": settings.dtype,
-    }
-    how |= {"backend": settings.backend, "batch_size": settings.batch_size, "repeats": repeats}
+    fields = ("device", "threads", "dtype", "backend", "batch_size")
+    how: dict[str, Any] = {name: getattr(settings, name) for name in fields}
     drawn = [searched.sample(1000 + seed) for seed in range(archs)]
     sums = [found(arch) for arch in drawn]
-    wholes = [cost.latency(arch, **how, **options) for arch in drawn]
+    wholes = [cost.latency(arch, **how, **options, repeats=repeats) for arch in drawn]
     medians = [whole.median for whole in wholes]
     later = TableError.of(sums, medians)
     spread = statistics.median((whole.p95 - whole.p5) / whole.median for whole in wholes)

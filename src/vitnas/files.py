@@ -39,10 +39,9 @@ def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> 
                 temporary.chmod(usual)  # safetensors lets nobody else read
             else:
                 temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(temporary)
             temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from error
     finally:
@@ -150,8 +149,13 @@ def _locked(temporary: Path) -> Iterator[None]:
         yield
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until the system has written a file, or what a folder lists, to the disk.
+
+    Raises:
+        OSError: it can't.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

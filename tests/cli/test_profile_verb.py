@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,13 +47,13 @@ def test_memory_and_latency_have_their_settings_beside(command: Command) -> None
     result = command("profile", ARCH, *SMALL, *words)
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
-    how = {"device": "cpu", "threads": 1, "dtype": "bfloat16", "batch_size": 2}
-    peak = cost.memory(vitnas.Arch.from_json(ARCH), 3, 32, **how)  # type: ignore[arg-type]
+    how: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "bfloat16", "batch_size": 2}
+    peak = cost.memory(vitnas.Arch.from_json(ARCH), 3, 32, **how)
     assert ["memory", "peak of activations, bytes", f"{peak:,}"] in rows
     (latency,) = (row for row in rows if row[0] == "latency")
     assert latency[1] == "ms, median of 3 (5th to 95th percentile)"
     assert re.fullmatch(rf"{MS} \({MS} to {MS}\)", latency[2])
-    settings = cost.settings(**how)  # type: ignore[arg-type]
+    settings = cost.settings(**how)
     assert result.out.splitlines()[-2:] == [f"memory: {settings}", f"latency: {settings}"]
 
 

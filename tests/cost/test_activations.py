@@ -15,6 +15,7 @@ import vitnas
 from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.cost import activations
+from vitnas.cost.stopwatch import threads
 from vitnas.errors import InputError
 
 from .nets import OPTIONS, SPACES
@@ -25,10 +26,8 @@ CPU: dict[str, Any] = {"device": "cpu", "threads": 1}
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 def allocated(model: nn.Module, images: torch.Tensor) -> int:

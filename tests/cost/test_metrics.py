@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vitnas import cost
@@ -21,8 +23,8 @@ def test_every_metric_by_name() -> None:
     assert found["params"](ARCH) == cost.params(ARCH, **OPTIONS)
     assert found["macs"](ARCH) == cost.macs(ARCH, **OPTIONS)
     assert found["latency"](ARCH) == TABLE(ARCH)
-    given = {"device": "cpu", "threads": 1, "batch_size": 2}
-    assert found["memory"](ARCH) == cost.memory(ARCH, **OPTIONS, **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"device": "cpu", "threads": 1, "batch_size": 2}
+    assert found["memory"](ARCH) == cost.memory(ARCH, **OPTIONS, **given)
 
 
 def test_params_and_macs_are_always_there_and_conventions_have_names() -> None:

@@ -222,12 +222,13 @@ def test_architectures_of_other_spaces_are_refused() -> None:
 
 
 def test_wrong_numbers() -> None:
-    for how, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"archs": 0}, "archs is 0; it must be at least 1"),
         ({"repeats": 1}, "repeats is 1; it must be at least 2"),
-    ):
+    ]
+    for how, message in wrong:
         with pytest.raises(InputError, match=message):
-            latency_table(SPACE, HERE, **how, **OPTIONS)  # type: ignore[arg-type]
+            latency_table(SPACE, HERE, **how, **OPTIONS)
 
 
 def test_by_the_real_clock() -> None:

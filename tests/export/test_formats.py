@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import vitnas
-from vitnas.cost import onnx_runtime
+from vitnas.cost import conditions, onnx_runtime
 from vitnas.errors import InputError
 from vitnas.export import agreement, executorch_file, export_model, int8, onnx_file, torch_export
 from vitnas.export.shipment import open_shipment
@@ -147,7 +147,7 @@ def test_logits_that_are_no_numbers_disagree(saved: Path) -> None:
 
 
 def test_what_is_not_installed_is_said(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(conditions, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"onnx, onnxscript, onnxruntime not installed; `pip"):
         onnx_file.check_installed()
     monkeypatch.setattr(executorch_file, "find_spec", lambda name: None)

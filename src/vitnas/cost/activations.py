@@ -142,7 +142,7 @@ class Live(TorchDispatchMode):
     """Counts the bytes of tensors that exist at the same time, except some that are given."""
 
     def __init__(self, ignored: list[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self._seen = {tensor.untyped_storage()._cdata for tensor in ignored}
         self._now = self.peak = 0
 

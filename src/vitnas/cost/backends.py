@@ -43,13 +43,12 @@ class Nets:
 
     def units(self, arch: Arch) -> tuple[Unit, ...]:
         """Return the units of an architecture, the root first."""
-        model = family(arch.family)
-        units: tuple[Unit, ...] = model.units(make_config(model, arch, self._options), arch)
+        units: tuple[Unit, ...] = family(arch.family).units(self._config(arch), arch)
         return units
 
     def images(self, arch: Arch) -> Tensor:
         """Return a batch of random images."""
-        config = make_config(family(arch.family), arch, self._options)
+        config = self._config(arch)
         return self._random(self._settings.batch_size, config.in_chans, *config.img_size)
 
     def whole(self, arch: Arch) -> list[Step]:
@@ -73,11 +72,12 @@ class Nets:
             return kinds, self._sessions(kinds, steps, self.images(arch))
         return kinds, list(steps)
 
+    def _config(self, arch: Arch) -> Any:
+        return make_config(family(arch.family), arch, self._options)
+
     def _model(self, arch: Arch) -> nn.Module:
-        model = family(arch.family)
-        config = make_config(model, arch, self._options)
         with torch.random.fork_rng(devices=[]):
-            made = model.build(config, arch)
+            made: nn.Module = family(arch.family).build(self._config(arch), arch)
         made.requires_grad_(False).eval().to(**self._how)
         self._share(made)
         if self._settings.backend == "compile":

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("eager", "compile", "onnxruntime")
-_ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,13 @@ def settings(
     )
 
 
+def missing_onnx() -> list[str]:
+    """Return which of the packages that write and run ONNX models are not installed."""
+    return [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+
+
 def _check_onnx(device: torch.device, dtype: str) -> None:
-    missing = [name for name in _ONNX if find_spec(name) is None]
+    missing = missing_onnx()
     if missing:
         raise InputError(
             f"backend onnxruntime needs {', '.join(missing)}; install with "

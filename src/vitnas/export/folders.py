@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vitnas.errors import InputError
+from vitnas.files import sync
 
 
 def check_free(target: Path) -> None:
@@ -48,9 +49,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         with _locked(temporary):
             yield temporary
             for path in (*temporary.rglob("*"), temporary):
-                _sync(path)
+                sync(path)
             temporary.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise InputError(f"can't write {target}: {error.strerror or error}") from error
     finally:
@@ -79,11 +80,3 @@ def _delete_abandoned(target: Path) -> None:
                 shutil.rmtree(folder)
             finally:
                 os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vitnas.cost.conditions import missing_onnx
 from vitnas.errors import InputError
 from vitnas.export.agreement import check_agreement
 from vitnas.export.shipment import Shipment
@@ -19,9 +20,7 @@ def check_installed() -> None:
     Raises:
         InputError: it is not.
     """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    missing = missing_onnx()
     if missing:
         raise InputError(
             f"{', '.join(missing)} not installed; `pip install 'vitnas[onnx]'` brings what it takes"
