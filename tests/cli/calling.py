@@ -9,8 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+import vitnas
+from vitnas.arch import Arch
 from vitnas.cli import main
 from vitnas.commands import FOLDER as COMMANDS
+from vitnas.folder import read_config
+from vitnas.supernet import Supernet
 
 STEPS = 38  # two epochs of 19 steps
 RECIPE = """
@@ -73,6 +80,18 @@ def files_in(folder: Path) -> dict[str, bytes]:
         for path in paths
         if path.parent.name != COMMANDS
     }
+
+
+def check_extracted(folder: Path, net: Supernet, images: Tensor) -> tuple[int, int]:
+    """Check a subnet's folder: the supernet's logits, exact counts. Return params and MACs."""
+    model, record = vitnas.load(folder), read_config(folder)
+    arch = Arch.from_dict(record["arch"])
+    options = {name: record["options"][name] for name in ("num_classes", "img_size", "in_chans")}
+    params = sum(parameter.numel() for parameter in model.parameters())
+    assert params == vitnas.cost.params(arch, **options)
+    with torch.no_grad():
+        assert torch.equal(model(images), net(images, arch))
+    return params, vitnas.cost.macs(arch, **options)
 
 
 @contextmanager

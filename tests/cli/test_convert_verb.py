@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import vitnas
-from interop.recorded import case
+from interop.recorded import WIDE, case, write_checkpoint
 from interop.recorded_nni import MMRAZOR, PAIR, SUPERNET
 from interop.recorded_nni import case as nni_case
 from interop.recorded_s3 import case as s3_case
@@ -25,20 +25,17 @@ from .conftest import Command
 from .images import write_images
 
 S3 = "s3_b_shift7_56"
-NAME = "autoformer_gp_rel_cqkv_abs_mlp4"
 SPACE = "family: autoformer\ndepth: [1, 2]\nembed_dim: [64]\nnum_heads: [1, 2]\nmlp_ratio: [2]\n"
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """An official training checkpoint."""
-    path = tmp_path / "official.pth"
-    torch.save({"model": case(NAME).weights, "epoch": 3}, path)
-    return path
+    return write_checkpoint(tmp_path / "official.pth")
 
 
 def test_a_supernet(checkpoint: Path, tmp_path: Path, command: Command) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(case(NAME).config))
+    (tmp_path / "config.json").write_text(json.dumps(case(WIDE).config))
     for words in ((), ("--config", tmp_path / "config.json")):
         folder = tmp_path / f"net{len(words)}"
         result = command("convert", checkpoint, folder, *words)
@@ -49,7 +46,7 @@ def test_a_supernet(checkpoint: Path, tmp_path: Path, command: Command) -> None:
 
 
 def test_a_subnet(checkpoint: Path, tmp_path: Path, command: Command) -> None:
-    recorded = case(NAME)
+    recorded = case(WIDE)
     arch = cream.arch(recorded.subnets[0])
     result = command("convert", checkpoint, tmp_path / "model", "--arch", arch.to_json())
     assert result.out == f"cream subnet written to {tmp_path / 'model'}\n"
@@ -62,7 +59,7 @@ def test_a_converted_supernet_is_searched_after_it_was_given_a_space(
     checkpoint: Path, tmp_path: Path, command: Command
 ) -> None:
     (tmp_path / "mine.yaml").write_text(SPACE)
-    classes = case(NAME).config["num_classes"]
+    classes = case(WIDE).config["num_classes"]
     data = ("--data", f"folder/{write_images(tmp_path / 'images', classes)}")
     assert command("convert", checkpoint, tmp_path / "plain").code == 0
     assert refusal(command("search", tmp_path / "plain", *data)) == (
@@ -80,7 +77,7 @@ def test_a_converted_supernet_is_searched_after_it_was_given_a_space(
 STATES: dict[
     str, tuple[Callable[[], Any], str]
 ] = {  # the tensors of a recording, and what the command says of them
-    "cream": (lambda: {"model": case(NAME).weights}, "supernet"),
+    "cream": (lambda: {"model": case(WIDE).weights}, "supernet"),
     "nni": (lambda: nni_case("nni_subnet_default").weights(), "model"),
     "nni supernet": (lambda: nni_case(SUPERNET).weights(), "supernet"),
     "mmrazor": (lambda: {"meta": {}, "state_dict": nni_case(MMRAZOR).weights()}, "supernet"),

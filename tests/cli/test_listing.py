@@ -47,9 +47,6 @@ def test_a_space_at_the_size_of_its_images(command: Command) -> None:
 
 def test_a_space_of_the_users_own(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "family: vit\ndepth: [2]\nembed_dim: [64]\nnum_heads: [1]\nmlp_ratio: [2, [3, 4]]\n"
-    )
     path.write_text("family: vit\ndepth: [2]\nembed_dim: [64]\nnum_heads: [1]\nmlp_ratio: [2, 3]\n")
     result = command("spaces", path, "--img-size", "160", "224")
     assert result.code == 0

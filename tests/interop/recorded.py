@@ -8,11 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+import torch
 from torch import Tensor
 
-FOLDER = Path(__file__).parents[1] / "goldens"
-NAMES = sorted(path.stem for path in FOLDER.glob("autoformer_*.safetensors"))
+from .goldens import FOLDER, names, read, under
+
+NAMES = names("autoformer_*")
+WIDE = "autoformer_gp_rel_cqkv_abs_mlp4"
+"""A supernet as all official ones are made."""
+
 COUNTS = json.loads((FOLDER / "autoformer_counts.json").read_text())
 
 
@@ -29,12 +33,12 @@ class Case:
 @cache
 def case(name: str) -> Case:
     """Read a recording. Its weights were rounded to float16 before the logits were computed."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    weights = {
-        key.removeprefix("weights."): tensor.float()
-        for key, tensor in tensors.items()
-        if key.startswith("weights.")
-    }
+    metadata, tensors = read(name)
+    weights = {key: tensor.float() for key, tensor in under(tensors, "weights.").items()}
     return Case(json.loads(metadata["model"]), weights, tensors, json.loads(metadata["subnets"]))
+
+
+def write_checkpoint(path: Path) -> Path:
+    """Write a training checkpoint as the official code does, and return its path."""
+    torch.save({"model": case(WIDE).weights, "epoch": 3}, path)
+    return path

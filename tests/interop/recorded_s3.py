@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import Tensor
 
-FOLDER = Path(__file__).parents[1] / "goldens"
-NAMES = sorted(path.stem for path in FOLDER.glob("s3_*.safetensors"))
+from .goldens import names, read, under
+
+NAMES = names("s3_*")
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,6 @@ class Case:
 @cache
 def case(name: str) -> Case:
     """Read a recording."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            key.removeprefix(prefix): tensor
-            for key, tensor in tensors.items()
-            if key.startswith(prefix)
-        }
-
-    config = json.loads(metadata["config"])
-    return Case(config, part("weights."), part("buffers."), tensors, metadata)
+    metadata, tensors = read(name)
+    config, buffers = json.loads(metadata["config"]), under(tensors, "buffers.")
+    return Case(config, under(tensors, "weights."), buffers, tensors, metadata)

@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor
 
-FOLDER = Path(__file__).parents[1] / "goldens"
-SEARCHED = sorted(path.stem for path in FOLDER.glob("vitas_searched_*.safetensors"))
-SUPERNETS = sorted(path.stem for path in FOLDER.glob("vitas_supernet_*.safetensors"))
+from .goldens import names, read, under
+
+SEARCHED, SUPERNETS = names("vitas_searched_*"), names("vitas_supernet_*")
 STEM = "net.backbone_init_stem_Patch_init_0"
 SIDES = ("left", "right")
-TOY = {
+TOY: dict[str, Any] = {
     "backbone": {
         "init_stem": [1, 3, [4, 8], [], 22, [], [], True, ["Patch_init"]],
         "Block": [3, 22, [1, 2, 3, 4], 36, 22, 30, 22, True, ["Block", "id"]],
@@ -53,20 +51,14 @@ class Case:
 @cache
 def case(name: str) -> Case:
     """Read a recording."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    weights = {
-        key.removeprefix("params."): tensor
-        for key, tensor in tensors.items()
-        if key.startswith("params.")
-    }
-    return Case(json.loads(metadata["official_config"]), weights, tensors, metadata)
+    metadata, tensors = read(name)
+    config = json.loads(metadata["official_config"])
+    return Case(config, under(tensors, "params."), tensors, metadata)
 
 
 def rows(**changes: Any) -> dict[str, Any]:
     """Return the toy YAML with fields of its rows changed, such as `Block_3=37`."""
-    backbone = {name: list(row) for name, row in TOY["backbone"].items()}  # type: ignore[attr-defined]
+    backbone = {name: list(row) for name, row in TOY["backbone"].items()}
     for place, value in changes.items():
         name, _, field = place.rpartition("_")
         backbone[name][int(field)] = value

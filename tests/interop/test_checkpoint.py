@@ -80,7 +80,7 @@ def test_the_logs_in_checkpoints_of_mmengine_are_passed_over(zipped: bool, tmp_p
     modules = {name: ModuleType(name) for name in names}
     history = type("HistoryBuffer", (), {"__module__": names[-1]})
     other = type("Other", (), {"__module__": names[-1]})
-    modules[names[-1]].HistoryBuffer, modules[names[-1]].Other = history, other  # type: ignore[attr-defined]
+    vars(modules[names[-1]]).update(HistoryBuffer=history, Other=other)
     buffer = history()
     vars(buffer).update(_log_history=np.arange(3.0), last=np.float64(2.0), max_length=10)
     with pytest.MonkeyPatch.context() as patch:

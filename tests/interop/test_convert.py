@@ -17,24 +17,20 @@ from vitnas.folder import read_config
 from vitnas.interop import cream
 from vitnas.space import Choice, Space
 
-from .recorded import NAMES, case
-
-NAME = "autoformer_gp_rel_cqkv_abs_mlp4"
+from .recorded import NAMES, WIDE, case, write_checkpoint
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """An official training checkpoint."""
-    path = tmp_path / "supernet.pth"
-    torch.save({"model": case(NAME).weights, "epoch": 3}, path)
-    return path
+    return write_checkpoint(tmp_path / "supernet.pth")
 
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_supernet_with_and_without_its_config(
     given: bool, checkpoint: Path, tmp_path: Path
 ) -> None:
-    recorded = case(NAME)
+    recorded = case(WIDE)
     config = recorded.config if given else None
     folder = vitnas.convert(checkpoint, tmp_path / "net", "cream", config=config)
     net = vitnas.load(folder)
@@ -65,7 +61,7 @@ def test_every_recorded_net_keeps_its_logits(name: str, tmp_path: Path) -> None:
 
 
 def test_a_space_can_be_searched(checkpoint: Path, tmp_path: Path) -> None:
-    recorded = case(NAME)
+    recorded = case(WIDE)
     archs = [cream.arch(subnet) for subnet in recorded.subnets]
     ratios = tuple(sorted({r for arch in archs for r in arch.mlp_ratio}))
     space = Space(
@@ -108,7 +104,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
     """Weights are written, then modeling.py, then config.json; the disk takes the first few."""
     written: list[Path] = []
     write = files.write
-    arch = cream.arch(case(NAME).subnets[0])
+    arch = cream.arch(case(WIDE).subnets[0])
 
     def full(path: Path, content: Any) -> Path:
         if len(written) == kept:
@@ -124,7 +120,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
 
 
 def test_a_subnet(checkpoint: Path, tmp_path: Path) -> None:
-    recorded = case(NAME)
+    recorded = case(WIDE)
     arch = cream.arch(recorded.subnets[1])
     model = vitnas.load(vitnas.convert(checkpoint, tmp_path / "model", arch=arch))
     with torch.no_grad():

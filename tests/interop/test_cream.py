@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 import vitnas
@@ -22,6 +21,7 @@ from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 from vitnas.testing import maps, models
 
+from .genes import Genes, genes
 from .recorded import COUNTS, NAMES, case
 
 SUBNETS = [(name, i) for name in NAMES for i in range(3)]
@@ -160,17 +160,9 @@ def test_training_draws_the_official_architectures(size: str) -> None:
     assert drawn == [cream.arch(subnet) for subnet in recorded]
 
 
-layers = st.integers(1, 4)
-
-
-@given(layers.flatmap(lambda n: st.tuples(
-    st.just(n),
-    st.lists(st.sampled_from([3, 3.5, 4]), min_size=n, max_size=n),
-    st.lists(st.integers(1, 10), min_size=n, max_size=n),
-    st.integers(1, 640),
-)))  # fmt: skip
-def test_descriptions_round_trip(genes: Any) -> None:
-    depth, ratios, heads, width = genes
+@given(genes())
+def test_descriptions_round_trip(drawn: Genes) -> None:
+    depth, ratios, heads, width = drawn
     theirs = {
         "layer_num": depth,
         "mlp_ratio": ratios,

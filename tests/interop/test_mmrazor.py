@@ -20,6 +20,7 @@ from vitnas.interop import cream, mmrazor, nni
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 
+from .damage import damaged
 from .recorded_nni import MMRAZOR, case
 
 ARGUMENTS = ("arch_setting", "img_size", "patch_size", "max_relative_position", "num_classes")
@@ -219,16 +220,7 @@ def test_misfitting_weights_are_listed_in_mmrazors_names() -> None:
 
 @pytest.mark.parametrize("how", ["removed", "renamed", "transposed"])
 def test_every_single_fault_is_named(how: str) -> None:
-    for key, tensor in WEIGHTS.items():
-        weights = dict(WEIGHTS)
-        if how == "transposed":
-            if tensor.squeeze().dim() < 2 or tensor.shape == tensor.transpose(-2, -1).shape:
-                continue
-            weights[key] = tensor.transpose(-2, -1)
-        else:
-            weights[key + "s"] = weights.pop(key)
-            if how == "removed":
-                del weights[key + "s"]
+    for key, weights in damaged(WEIGHTS, how):
         with pytest.raises(InputError, match=re.escape(key)):
             mmrazor.load(weights, CONFIG)
 

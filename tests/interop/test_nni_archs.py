@@ -7,27 +7,20 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 import vitnas
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.interop import nni
 
+from .genes import Genes, genes
 from .recorded_nni import SUPERNET, case
 from .test_nni import searched
 
-layers = st.integers(1, 4)
 
-
-@given(layers.flatmap(lambda n: st.tuples(
-    st.just(n),
-    st.lists(st.sampled_from([3, 3.5, 4]), min_size=n, max_size=n),
-    st.lists(st.integers(1, 10), min_size=n, max_size=n),
-    st.integers(1, 640),
-)))  # fmt: skip
-def test_descriptions_round_trip(genes: Any) -> None:
-    depth, ratios, heads, width = genes
+@given(genes())
+def test_descriptions_round_trip(drawn: Genes) -> None:
+    depth, ratios, heads, width = drawn
     theirs: dict[str, Any] = {"embed_dim": width, "depth": depth}
     for i in range(depth):
         theirs |= {f"mlp_ratio_{i}": ratios[i], f"num_head_{i}": heads[i]}

@@ -16,6 +16,7 @@ from vitnas.interop import nni
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 
+from .damage import damaged
 from .recorded_nni import SUBNETS, SUPERNET, case
 from .test_nni import searched
 
@@ -41,16 +42,7 @@ def test_misfitting_weights_are_listed_in_nnis_names() -> None:
 def test_every_single_fault_is_named(name: str, how: str) -> None:
     recorded = case(name)
     config = recorded.metadata["config"]
-    for key, tensor in recorded.weights().items():
-        weights = recorded.weights()
-        if how == "transposed":
-            if tensor.squeeze().dim() < 2 or tensor.shape == tensor.transpose(-2, -1).shape:
-                continue
-            weights[key] = tensor.transpose(-2, -1)
-        else:
-            weights[key + "s"] = weights.pop(key)
-            if how == "removed":
-                del weights[key + "s"]
+    for key, weights in damaged(recorded.weights(), how):
         with pytest.raises(InputError, match=re.escape(key)):
             nni.load(weights, config)
 
@@ -77,8 +69,9 @@ def test_configs_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
 
 
 def test_a_config_that_is_none_and_weights_of_something_else() -> None:
+    none: Any = []
     with pytest.raises(InputError, match=r"NNI AutoFormer config: it must be a mapping, got \[\]"):
-        nni.load({}, [])  # type: ignore[arg-type]
+        nni.load({}, none)
     with pytest.raises(InputError, match=r"NNI AutoFormer weights: patch_embed\.weight missing"):
         nni.load({"weight": torch.zeros(1)}, {})
     wrong = {**case("nni_subnet_default").weights(), "patch_embed.weight": torch.zeros(3)}

@@ -127,8 +127,8 @@ def test_any_supernet_through_nni(arch: Arch, given: dict[str, Any], legacy: boo
     layers = (arch.depth,) * 2
     largest = arch.replace(num_heads=(heads,) * layers[0], mlp_ratio=(ratio,) * layers[1])
     sharing = "legacy" if legacy else "prefix"
-    size = {"img_size": 16, "patch_size": 4}
-    net = Supernet(None, sharing=sharing, largest=largest, **size, **given)  # type: ignore[arg-type]
+    size: dict[str, Any] = {"img_size": 16, "patch_size": 4}
+    net = Supernet(None, sharing=sharing, largest=largest, **size, **given)
     randomised(net)
     loses = legacy and given["qkv_bias"] and heads > 1
     assert bool(nni.lost(net)) == loses

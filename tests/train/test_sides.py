@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from interop.recorded_s3 import FOLDER
+from interop import goldens
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.space import Choice, Space
@@ -117,8 +116,7 @@ def test_no_arch_but_the_first_learns_from_the_target_when_it_teaches() -> None:
 @pytest.mark.parametrize("name", ["vitas_supernet_qkv0", "vitas_supernet_qkv2"])
 def test_the_losses_that_the_code_of_vitas_computes(name: str) -> None:
     """Recorded: one soft-label loss, of left and right added (BCNet) or of left (AutoSlim)."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        recorded = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    _, recorded = goldens.read(name)
 
     class Recorded(nn.Module):
         def forward(self, images: Tensor, arch: Arch, side: str = "left") -> Tensor:

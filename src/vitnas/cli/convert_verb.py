@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import arg as option
+from typing import Literal
 
 from vitnas.cli.log import say
 from vitnas.cli.target import read_arch, read_record
 from vitnas.cli.usage import MaybeFile, MaybeName
 from vitnas.interop.originals import original
 from vitnas.spaces import space as find_space
-
-File = Annotated[Path | None, option(metavar="FILE", help_behavior_hint="")]
 
 
 def convert(

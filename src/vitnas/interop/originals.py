@@ -7,7 +7,7 @@ command line also asks for
 - `infer_config(state_dict)`: the constructor's arguments that weights imply
 - `arguments(net, space)`: those of a net that `dump(net, space=..., lossy=...)` writes
 - `lost(net, space)`: what `dump` can't keep; `WRAPPER`: the key that checkpoints have it under
-- `description(arch, space)`: an architecture as the system's users keep it, a mapping or text
+- `description(arch, space)`: an architecture as the system's users keep it
 - `FAITHFUL`, if there: arguments of `load` without which weights would compute something else
 """
 
@@ -98,8 +98,6 @@ def describe_arch(arch: Arch, to: str, space: Space | None = None) -> tuple[str,
         InputError: there is no such system, or it has no such architecture.
     """
     record = original(to, "architecture format").description(arch, space)
-    if isinstance(record, str):
-        return "txt", f"{record}\n"
     if to == "nni":
         return "json", json.dumps(record) + "\n"
     import yaml
