@@ -217,9 +217,13 @@ def test_older_folders_and_weights_from_elsewhere_load(saved: Path) -> None:
     save_file(weights, saved / "model.safetensors")
     with pytest.raises(InputError, match=r"drop 'weights' from config\.json if the weights"):
         vitnas.load(saved)
+    alone = modeling(saved)
+    with pytest.raises(ValueError, match=r"drop 'weights' from config\.json if it was replaced"):
+        alone.load(str(saved))
     files.write_json(saved / "config.json", record)
-    for name, tensor in vitnas.load(saved).state_dict().items():
-        assert torch.equal(tensor, weights[name])
+    for back in (vitnas.load(saved), alone.load(str(saved))):
+        for name, tensor in back.state_dict().items():
+            assert torch.equal(tensor, weights[name])
 
 
 def test_a_place_that_is_no_folder(tmp_path: Path) -> None:

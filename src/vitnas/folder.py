@@ -1,7 +1,7 @@
 """Model folders: `config.json` and `model.safetensors`, written atomically, read without pickle.
 
 A static model's folder also holds `modeling.py`, a copy of its family's module in `vitnas.nn`. The
-`load(folder)` in it builds the model on torch and timm alone.
+`load(folder)` in it builds the model on torch and timm alone, and knows the fingerprint too.
 
 A model saved over another replaces one file after the other. So the config carries a fingerprint of
 the weights: where it is another, the second save did not come to its end.
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.models import family, make_config
+from vitnas.nn import saved
 from vitnas.space import Space
 from vitnas.supernet import Supernet, build_static
 
@@ -51,8 +53,7 @@ def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
     }
     files.write(folder / WEIGHTS, partial(_write_weights, state))
     if record["kind"] == "model":
-        code = import_module(family(record["family"]).modeling)
-        files.write(folder / MODELING, Path(str(code.__file__)).read_bytes())
+        files.write(folder / MODELING, modeling(record["family"]))
     files.write_json(folder / CONFIG, {**record, FINGERPRINT: files.fingerprint(folder / WEIGHTS)})
     return folder
 
@@ -73,8 +74,8 @@ def load(folder: str | Path) -> nn.Module:
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InputError(f"{folder}: weights don't fit the config: {'; '.join(faults[:5])}{more}")
-    saved = record.get(FINGERPRINT)
-    if saved is not None and saved != files.fingerprint(folder / WEIGHTS):
+    known = record.get(FINGERPRINT)
+    if known is not None and known != files.fingerprint(folder / WEIGHTS):
         raise InputError(
             f"{folder}: {WEIGHTS} is not what was saved with {CONFIG}, as when saving over another "
             f"model was interrupted; save it again, or drop {FINGERPRINT!r} from {CONFIG} if the "
@@ -83,8 +84,8 @@ def load(folder: str | Path) -> nn.Module:
     if isinstance(model, Supernet):
         model.input = record.get("input")
     elif "input" in record:
-        known: Any = model.vitnas_config
-        known["input"] = record["input"]
+        config: Any = model.vitnas_config
+        config["input"] = record["input"]
     model.to(next(iter(state.values())).dtype)
     model.load_state_dict(state)
     return model.eval()
@@ -123,6 +124,23 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"can't read weights {path}: {error}") from error
+
+
+def modeling(name: str) -> str:
+    """Return the text of `modeling.py` for a family: its static module, and what loads a folder."""
+    static = Path(str(import_module(family(name).modeling).__file__)).read_text()
+    return (
+        f"{static}\n\n"
+        f"# What follows loads the model of a folder.\n{code_of(saved)}\n\n"
+        "def load(folder: str) -> nn.Module:\n"
+        '    """Return the model of a folder that vitnas saved, on torch and timm alone."""\n'
+        "    return load_folder(folder, build)\n"
+    )
+
+
+def code_of(module: ModuleType) -> str:
+    """Return the text of a module without its beginning, to follow another's in one file."""
+    return Path(str(module.__file__)).read_text().partition("import annotations\n")[2]
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

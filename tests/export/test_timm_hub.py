@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import vitnas
+from vitnas import files
 from vitnas.data.transforms import eval_transform
 from vitnas.export import export_model, timm_entry, timm_hub
 from vitnas.run import model_input
@@ -96,6 +97,8 @@ def test_the_folder_is_a_model_folder_too(name: str, exported: Path, images: Ten
     back, before = (vitnas.load(path / name) for path in (exported, exported / "saved"))
     assert torch.equal(back(images), before(images))
     assert (exported / name / "README.md").is_file()
+    config = json.loads((exported / name / "config.json").read_text())
+    assert config["weights"] == files.fingerprint(exported / name / "model.safetensors")
 
 
 def test_only_what_timm_can_say_needs_no_file(exported: Path) -> None:

@@ -17,10 +17,19 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from vitnas import files
 from vitnas.errors import InputError
 from vitnas.export import timm_entry
 from vitnas.export.shipment import Shipment
-from vitnas.folder import CONFIG, MODELING, WEIGHTS
+from vitnas.folder import (
+    CONFIG,
+    FINGERPRINT,
+    MODELING,
+    WEIGHTS,
+    code_of,
+    modeling,
+    update_config,
+)
 from vitnas.models import family
 from vitnas.models.vit import mlp_ratio
 
@@ -49,7 +58,8 @@ def fill(shipped: Shipment, folder: Path) -> dict[str, Any]:
         )
     except SafetensorError as error:  # its only error here is the disk's, such as no space left
         raise OSError(str(error)) from error
-    (folder / MODELING).write_text(modeling(shipped.record["family"]))
+    (folder / MODELING).write_text(_timm_modeling(shipped.record["family"]))
+    update_config(folder, **{FINGERPRINT: files.fingerprint(folder / WEIGHTS)})
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read
     return {"architecture": name, "stock": stock is not None}
 
@@ -95,24 +105,19 @@ def stock_args(build: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def modeling(name: str) -> str:
-    """Return the text of `modeling.py` for a family: its static module, then timm's entry point."""
-    static = import_module(family(name).modeling)
-    entry = Path(timm_entry.__file__).read_text().partition("import annotations\n")[2]
-    build = builder(name).__name__
+def _timm_modeling(name: str) -> str:
+    """Return the text of `modeling.py` for a family: that of a model folder, and timm's entry."""
     return (
-        f"{Path(str(static.__file__)).read_text()}\n\n"
-        f"# What follows makes it a model of timm: `timm.create_model` once this is imported.\n"
-        f"{entry}\n\n"
-        f'register_entry(timm_entry("vitnas_{name}", {build}))\n'
+        f"{modeling(name)}\n\n"
+        "# What follows makes it a model of timm: `timm.create_model` once this is imported.\n"
+        f"{code_of(timm_entry)}\n\n"
+        f'register_entry(timm_entry("vitnas_{name}", build))\n'
     )
 
 
 def builder(name: str) -> Callable[..., nn.Module]:
     """Return the function that builds a family's static model from its `build` arguments."""
-    names = {"vitnas.nn.vit": "vit", "vitnas.nn.swin": "S3Transformer", "vitnas.nn.vitas": "ViTAS"}
-    path = family(name).modeling
-    found: Callable[..., nn.Module] = getattr(import_module(path), names[path])
+    found: Callable[..., nn.Module] = import_module(family(name).modeling).build
     return found
 
 

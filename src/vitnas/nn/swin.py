@@ -1,15 +1,13 @@
 """Static S3 models: Swin transformers whose blocks may differ. Needs torch and timm alone.
 
-A copy of this file travels in the folder of every saved model, so that the model loads where
-vitnas is not installed; nothing here may import vitnas. Shapes: B images, stages of H rows and W
-columns of tokens, windows of N tokens, channels last as in timm.
+A copy of this file and of `saved.py` travels in the folder of every saved model, so that the model
+loads where vitnas is not installed; nothing here may import vitnas. Shapes: B images,
+stages of H rows and W columns of tokens, windows of N tokens, channels last as in timm.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from timm.layers import Mlp
@@ -143,14 +141,5 @@ class S3Transformer(SwinTransformer):
         raise NotImplementedError("build the model anew for another image size (vitnas.resize)")
 
 
-def load(folder: str) -> S3Transformer:
-    """Build the model of a folder that vitnas saved and load its weights (torch and timm alone)."""
-    from safetensors.torch import load_file
-
-    config = json.loads((Path(folder) / "config.json").read_text())
-    model = S3Transformer(**config["build"])
-    state = load_file(Path(folder) / "model.safetensors")
-    model.to(next(iter(state.values())).dtype)
-    model.load_state_dict(state)
-    model.eval()
-    return model
+build = S3Transformer
+"""What builds the model of a folder from the `build` of its config."""

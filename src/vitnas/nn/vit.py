@@ -1,16 +1,14 @@
 """Static vision transformers whose layers may differ in size. Needs torch and timm alone.
 
-A copy of this file travels in the folder of every saved model, so that the model loads where
-vitnas is not installed; nothing here may import vitnas. Shapes: B images, H heads, N tokens,
-d head_dim, a grid of R rows and C columns of patches.
+A copy of this file and of `saved.py` travels in the folder of every saved model, so that the model
+loads where vitnas is not installed; nothing here may import vitnas. Shapes: B images, H
+heads, N tokens, d head_dim, a grid of R rows and C columns of patches.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -457,13 +455,5 @@ def vit(
     return model
 
 
-def load(folder: str) -> VisionTransformer:
-    """Build the model of a folder that vitnas saved and load its weights (torch and timm alone)."""
-    from safetensors.torch import load_file
-
-    config = json.loads((Path(folder) / "config.json").read_text())
-    model = vit(**config["build"])
-    state = load_file(Path(folder) / "model.safetensors")
-    model.to(next(iter(state.values())).dtype)
-    model.load_state_dict(state)
-    return model.eval()
+build = vit
+"""What builds the model of a folder from the `build` of its config."""

@@ -1,16 +1,14 @@
 """Static ViTAS models: vision transformers whose blocks may differ. Needs torch and timm alone.
 
-A copy of this file travels in the folder of every saved model, so that the model loads where
-vitnas is not installed; nothing here may import vitnas. Shapes: B images, N tokens, H heads,
-C channels of each of q, k and v.
+A copy of this file and of `saved.py` travels in the folder of every saved model, so that the model
+loads where vitnas is not installed; nothing here may import vitnas. Shapes: B images, N
+tokens, H heads, C channels of each of q, k and v.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -134,14 +132,5 @@ class ViTAS(VisionTransformer):
         return moved
 
 
-def load(folder: str) -> ViTAS:
-    """Build the model of a folder that vitnas saved and load its weights (torch and timm alone)."""
-    from safetensors.torch import load_file
-
-    config = json.loads((Path(folder) / "config.json").read_text())
-    model = ViTAS(**config["build"])
-    state = load_file(Path(folder) / "model.safetensors")
-    model.to(next(iter(state.values())).dtype)
-    model.load_state_dict(state)
-    model.eval()
-    return model
+build = ViTAS
+"""What builds the model of a folder from the `build` of its config."""
