@@ -60,8 +60,10 @@ def test_a_search_under_way_is_refused_or_joined(run: Path, command: Command) ->
         "    print('in', flush=True)\n    sys.stdin.read()\n"
     )
     words = ("search", run, "--strategy", "random", "--trials", "7")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes, text=True) as other:  # type: ignore[call-overload]
+    pipe = subprocess.PIPE
+    command_line = [sys.executable, "-c", code]
+    with subprocess.Popen(command_line, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout is not None
         assert other.stdout.readline() == "in\n"
         for more in ((), ("--workers", "2")):
             assert refusal(command(*words, *more)) == (

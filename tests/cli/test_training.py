@@ -255,6 +255,8 @@ def test_supernets_and_recipes_that_do_not_fit(
          "first: `vitnas extract`"),
         (("finetune", model, new, "--recipe", "finetune-supernet"), f"{model} is an ordinary "
          "model; recipe finetune-supernet has sampling, which is for supernets"),
+        (("finetune", model, new, "--set", "space=autoformer-tiny"), "recipe finetune has a space "
+         f"or model options, but the model is that of {model}; leave them out"),
         (("retrain", supernet, new), f"{supernet} is a supernet; extract a subnet first: `vitnas "
          "extract`"),
         (("finetune", plain, new, "--data", "digits"), f"{plain} is a supernet without a search "

@@ -14,10 +14,9 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
-TESTS = Path(__file__).parents[1]
+from train.runs import environment
 
 
 class Outcome(NamedTuple):
@@ -31,11 +30,9 @@ class Server:
     """Runs victims one at a time; use it as a context."""
 
     def __init__(self) -> None:
-        path = os.pathsep.join([str(TESTS), *filter(None, [os.getenv("PYTHONPATH")])])
-        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "faults.server"],
-            env={**os.environ, **single, "PYTHONPATH": path},
+            env=environment(OPENBLAS_NUM_THREADS="1"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -44,12 +41,7 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._process.communicate()
 
     def run(self, victim: str, folder: Path, kill_after: float | None = None) -> Outcome:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import vitnas
 from faults.disks import small_disk
@@ -21,15 +20,6 @@ from vitnas.search.study import search
 from vitnas.testing.searchers import SMALL
 from vitnas.train import checkpoint
 from vitnas.train.metrics import read_metrics
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def losses(run: Path) -> list[float]:
-    return [line["loss"] for line in read_metrics(run / "metrics.jsonl") if "loss" in line]
 
 
 def fill(folder: Path, leave: int) -> Path:

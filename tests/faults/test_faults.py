@@ -18,22 +18,16 @@ import pytest
 import torch
 
 from faults.victims import RECIPE, SEARCH, evaluate
-from train.runs import small_run
+from train.runs import history, small_run
 from vitnas.errors import InputError
 from vitnas.search.racing import one_by_one
 from vitnas.search.study import search
 from vitnas.testing.searchers import SMALL
 from vitnas.train import checkpoint
-from vitnas.train.metrics import read_metrics
 from vitnas.train.weights import Weights
 
 PLAIN = replace(RECIPE, logger=None)
 STEPS = 8
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +36,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     small_run(folder, PLAIN)
     return folder
-
-
-def story(run: Path) -> list[dict[str, Any]]:
-    lines = read_metrics(run / "metrics.jsonl")
-    return [line for line in lines if line["kind"] != "speed"]
 
 
 def at(step: int, action: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +64,7 @@ def test_a_loader_that_dies_is_one_line_and_the_run_goes_on(
         with pytest.raises(InputError, match=r"^a process that loads images was killed, .*\Z"):
             small_run(tmp_path, replace(PLAIN, workers=2))
     small_run(tmp_path, PLAIN)
-    assert story(tmp_path) == story(whole)
+    assert history(tmp_path) == history(whole)
 
 
 def test_a_clock_that_jumps_back_changes_nothing(
@@ -105,7 +94,7 @@ def test_a_clock_that_jumps_back_changes_nothing(
     assert state is not None
     assert state["step"] == 4
     small_run(tmp_path, PLAIN)
-    assert story(tmp_path) == story(whole)
+    assert history(tmp_path) == history(whole)
 
     found = search(SMALL, one_by_one(evaluate), folder=tmp_path / "search", **SEARCH)
     monkeypatch.undo()
@@ -134,7 +123,7 @@ def test_a_second_training_in_a_folder_is_refused(tmp_path: Path, whole: Path) -
         assert not (tmp_path / "metrics.jsonl").exists()
         first.kill()
     small_run(tmp_path, PLAIN)
-    assert story(tmp_path) == story(whole)
+    assert history(tmp_path) == history(whole)
 
 
 def flips(path: Path, count: int) -> Iterator[None]:
@@ -177,7 +166,7 @@ def test_of_three_checkpoints_two_may_be_damaged(tmp_path: Path, whole: Path) ->
     _, result = small_run(tmp_path, PLAIN, sampler=None)
     assert result.finished
     assert result.step == STEPS
-    assert story(tmp_path) == story(whole)
+    assert history(tmp_path) == history(whole)
 
 
 def test_the_best_weights_are_kept_and_can_be_the_result(tmp_path: Path) -> None:

@@ -17,14 +17,13 @@ import torch
 import vitnas
 from faults import victims
 from faults.server import Server
-from train.runs import small_net
+from train.runs import history, small_net
 from train.test_loggers import scalars
 from vitnas import files
 from vitnas.errors import InputError
 from vitnas.folder import WEIGHTS, read_config, read_weights
 from vitnas.search.ledger import read
 from vitnas.train import checkpoint
-from vitnas.train.metrics import read_metrics
 
 
 @pytest.fixture
@@ -67,12 +66,8 @@ def test_training(server: Server, root: Path) -> None:
         for path in (folder / "cache").glob("[!.]*"):
             assert path.stat().st_size > 0
 
-    def story(folder: Path) -> list[dict[str, Any]]:
-        lines = read_metrics(folder / "metrics.jsonl")
-        return [line for line in lines if line["kind"] != "speed"]
-
     for folder in kill(server, "train", 16, root, whole):
-        assert story(folder) == story(root / "whole")
+        assert history(folder) == history(root / "whole")
         assert [step for step, _ in scalars(folder, "loss")] == list(range(1, 9))
         ours, theirs = (checkpoint.load(f / "checkpoints") for f in (folder, root / "whole"))
         assert ours is not None

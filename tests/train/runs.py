@@ -23,6 +23,7 @@ from vitnas.data.sources import Data, open_data
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 from vitnas.train.loop import TrainResult, train
+from vitnas.train.metrics import read_metrics
 from vitnas.train.reading import recipe_from_dict
 from vitnas.train.recipe import TrainRecipe
 from vitnas.train.samplers import sandwich
@@ -90,6 +91,18 @@ def small_run(
     """Run or continue the small run."""
     net = net or small_net()
     return net, train(net, recipe or small_recipe(), digits(), folder, device="cpu", **options)
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The lines that are the same in every repetition of a run: all but how fast it was."""
+    return [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] != "speed"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a process that runs a script of the tests, on one thread."""
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests), *filter(None, [os.getenv("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **extra}
 
 
 def before(step: int, action: Callable[[], object]) -> Callable[[int], tuple[Arch, ...]]:

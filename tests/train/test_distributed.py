@@ -5,16 +5,14 @@ Each test starts processes that load torch, which takes seconds; so they are slo
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from vitnas.train.metrics import read_metrics
+from train.runs import environment, history
 
 pytestmark = pytest.mark.slow
 
@@ -23,25 +21,18 @@ FSDP = '{"parallel": "fsdp"}'
 STEPS = list(range(1, 21))
 
 
-def environment(**extra: str) -> dict[str, str]:
-    path = os.pathsep.join([str(SCRIPT.parent.parent), *filter(None, [os.getenv("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **extra}
-
-
-def finish(*words: str | Path, processes: int = 2, restarts: int = 0, **extra: str) -> str:
+def finish(
+    folder: Path, sharing: str, settings: str, processes: int = 2, restarts: int = 0, **extra: str
+) -> str:
     """Run the script in one process or under torchrun to its end; return what it printed."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     launcher = [] if processes == 1 else [*torchrun, f"--max-restarts={restarts}"]
-    command = [sys.executable, *launcher, SCRIPT, *words]
+    command = [sys.executable, *launcher, str(SCRIPT), str(folder), sharing, settings]
     if restarts:
         extra["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as docs/distributed.md says
     done = subprocess.run(command, env=environment(**extra), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    return [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] != "speed"]
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -95,15 +86,19 @@ def test_a_killed_process_is_started_anew_and_the_run_goes_on(
 def test_shared_out_weights_go_on_in_one_process_and_back(tmp_path: Path, one: Path) -> None:
     """Checkpoints are whole, whoever writes them."""
     settings = '{"checkpoint_minutes": 1e-9, "parallel": "fsdp"}'
-    alone: dict[str, Any] = {
-        "RANK": "0",
-        "TORCHELASTIC_RESTART_COUNT": "0",
-    }  # as torchrun would set them
     with pytest.raises(AssertionError, match="SIGKILL"):
         finish(tmp_path, "prefix", settings, DIE_AT="7:0")
     assert steps_of(tmp_path) == STEPS[:7]
     with pytest.raises(AssertionError):
-        finish(tmp_path, "prefix", settings, processes=1, DIE_AT="12:0", **alone)
+        finish(
+            tmp_path,
+            "prefix",
+            settings,
+            processes=1,
+            DIE_AT="12:0",
+            RANK="0",  # as torchrun would set them
+            TORCHELASTIC_RESTART_COUNT="0",
+        )
     assert steps_of(tmp_path) == STEPS[:12]
     finish(tmp_path, "prefix", settings)
     assert_as_one(tmp_path, one)

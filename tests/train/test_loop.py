@@ -12,7 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.runs import SPACE, STEPS, before, digits, small_net, small_recipe, small_run
+from train.runs import (
+    SPACE,
+    STEPS,
+    before,
+    digits,
+    environment,
+    history,
+    small_net,
+    small_recipe,
+    small_run,
+)
 from vitnas.errors import InputError
 from vitnas.supernet import Supernet
 from vitnas.train import checkpoint
@@ -38,11 +48,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Supernet]
     return folder, net
 
 
-def history(path: Path) -> list[dict[str, Any]]:
-    """The lines that are the same in every repetition of a run: all but how fast it was."""
-    return [line for line in read_metrics(path) if line["kind"] != "speed"]
-
-
 def test_the_speed_of_each_epoch_is_in_the_history(reference: tuple[Path, Supernet]) -> None:
     lines = [m for m in read_metrics(reference[0] / "metrics.jsonl") if m["kind"] == "speed"]
     assert [line["epoch"] for line in lines] == [0, 1]
@@ -57,7 +62,7 @@ def test_the_speed_of_each_epoch_is_in_the_history(reference: tuple[Path, Supern
 def assert_same(folder: Path, net: nn.Module, reference: tuple[Path, Supernet]) -> None:
     """Same history and same weights, averages and optimiser state, to the last bit."""
     expected_folder, expected_net = reference
-    assert history(folder / "metrics.jsonl") == history(expected_folder / "metrics.jsonl")
+    assert history(folder) == history(expected_folder)
     for name, tensor in expected_net.state_dict().items():
         assert torch.equal(net.state_dict()[name], tensor), name
     ours, theirs = (checkpoint.load(f / "checkpoints") for f in (folder, expected_folder))
@@ -80,7 +85,7 @@ def _same(first: Any, second: Any) -> bool:
 def test_metrics_have_a_line_a_step_and_an_evaluation_an_epoch(
     reference: tuple[Path, Supernet],
 ) -> None:
-    lines = history(reference[0] / "metrics.jsonl")
+    lines = history(reference[0])
     steps = [line for line in lines if line["kind"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
     assert {line["epoch"] for line in steps} == {0, 1}
@@ -93,10 +98,9 @@ def test_killed_in_mid_epoch_it_continues_bit_for_bit(
     tmp_path: Path, reference: tuple[Path, Supernet]
 ) -> None:
     script = Path(__file__).with_name("runs.py")
-    path = os.pathsep.join([str(script.parent.parent), *filter(None, [os.getenv("PYTHONPATH")])])
     killed = subprocess.run(
         [sys.executable, script, tmp_path, "13"],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
     )
@@ -118,7 +122,7 @@ def test_what_came_after_the_checkpoint_is_repeated_not_doubled(
 
     with pytest.raises(RuntimeError, match="power cut"):
         small_run(tmp_path, sampler=before(14, crash))
-    lines = history(tmp_path / "metrics.jsonl")
+    lines = history(tmp_path)
     assert lines[-1]["step"] == 14  # the checkpoint is that of step 10
     net, _ = small_run(tmp_path)
     assert_same(tmp_path, net, reference)
@@ -165,7 +169,7 @@ def test_a_damaged_last_checkpoint_falls_back(
 
 
 def test_a_finished_run_does_nothing(reference: tuple[Path, Supernet]) -> None:
-    before_lines = history(reference[0] / "metrics.jsonl")
+    before_lines = history(reference[0])
     net, result = small_run(reference[0])
     assert result.finished
     assert result.loss is None
@@ -186,7 +190,7 @@ def test_bfloat16_continues_bit_for_bit_too(tmp_path: Path) -> None:
     press = before(4, lambda: os.kill(os.getpid(), signal.SIGINT))
     small_run(tmp_path / "parts", recipe, sampler=press)
     small_run(tmp_path / "parts", recipe)
-    whole, parts = (history(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    whole, parts = (history(tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts
     assert len(whole) == STEPS + 2
 
@@ -205,7 +209,7 @@ def test_it_learns(tmp_path: Path) -> None:
         optim={"base_lr": 4e-2, "warmup_epochs": 2, "clip_grad": 1.0}, evaluate_every=0,
     )  # fmt: skip
     _, result = small_run(tmp_path, recipe, sampler=fixed(SPACE.largest))
-    losses = [line["loss"] for line in history(tmp_path / "metrics.jsonl")]
+    losses = [line["loss"] for line in history(tmp_path)]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert result.metrics == {}
 

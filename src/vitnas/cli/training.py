@@ -152,20 +152,18 @@ def train_model(
         InputError: the folder holds no such model, or recipe and data don't fit it.
     """
     from vitnas import run as layout
-    from vitnas.train.reading import dump_recipe, load_recipe
+    from vitnas.train.reading import dump_recipe
 
     if source.resolve() == output.resolve():
         raise InputError(f"{output} is the model to start from; name another output folder")
-    settings = (
-        None if recipe is None else _model_recipe(load_recipe(recipe, **given), recipe, source)
-    )
+    settings = None if recipe is None else _model_recipe(recipe, given, source)
     record = layout.model_record(source)
     supernet = record.get("kind") == "supernet"
     if supernet:
         _check_supernet(source, record, inherit)
     if settings is None:
         recipe = "finetune-supernet" if supernet else "finetune"
-        settings = load_recipe(recipe, **given)
+        settings = _model_recipe(recipe, given, source)
     if supernet != (settings.sampling is not None):
         raise InputError(_other_kind(source, recipe, supernet))
     target = output / layout.SUPERNET if supernet else output
@@ -204,12 +202,15 @@ def train_model(
     )
 
 
-def _model_recipe(settings: TrainRecipe, name: str, source: Path) -> TrainRecipe:
-    """Return a recipe that says nothing about the model.
+def _model_recipe(name: str, given: Mapping[str, Any], source: Path) -> TrainRecipe:
+    """Read a recipe for a saved model, about which it says nothing.
 
     Raises:
-        InputError: it does.
+        InputError: it does, or can't be read.
     """
+    from vitnas.train.reading import load_recipe
+
+    settings = load_recipe(name, **given)
     if settings.space is not None or settings.model:
         raise InputError(
             f"recipe {name} has a space or model options, but the model is that of {source}; "

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from vitnas.devices import resolve_device
 from vitnas.errors import InputError
@@ -62,6 +63,14 @@ def _strategy(parallel: Parallel, processes: int) -> Strategy:
 def _shard(runner: Runner, mesh: DeviceMesh) -> Runner:
     shard(runner.model, mesh["data_parallel"])
     return runner
+
+
+def share_out(fabric: Fabric, model: nn.Module) -> None:
+    """Share a model out over processes as Fabric did with the one that it set up (`fsdp`)."""
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+
+    assert isinstance(fabric.strategy, ModelParallelStrategy)
+    shard(model, fabric.strategy.device_mesh["data_parallel"])
 
 
 def check_restarts() -> None:

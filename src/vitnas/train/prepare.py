@@ -17,18 +17,20 @@ from vitnas.data.loader import TrainLoader, train_loader
 from vitnas.data.transforms import Input, default_input, make_mixup
 from vitnas.errors import InputError
 from vitnas.space import Space
+from vitnas.train.devices import share_out
 from vitnas.train.losses import make_objective
 from vitnas.train.optim import make_optimizer
 from vitnas.train.runner import Runner
 from vitnas.train.samplers import Sampler, make_sampler
 from vitnas.train.step import Step
 from vitnas.train.teacher import load_teacher
-from vitnas.train.weights import Weights, shard
+from vitnas.train.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
 
     from vitnas.data.sources import Data
     from vitnas.data.stages import Stages
@@ -94,7 +96,7 @@ def set_up(model: nn.Module, recipe: TrainRecipe, device: torch.device) -> None:
 
 def make_weights(
     fabric: Fabric, model: nn.Module, recipe: TrainRecipe
-) -> tuple[Weights, nn.Module, Any]:
+) -> tuple[Weights, _FabricModule, Any]:
     """Return the weights, the `Runner` of them and their optimiser, both set up by Fabric.
 
     Raises:
@@ -109,7 +111,7 @@ def make_weights(
         ema = ModelEmaV3(trained, decay=recipe.ema_decay, use_warmup=True)
     wrapped = fabric.setup_module(Runner(trained, exchanged=several and not sharded))
     if sharded and ema is not None:
-        shard(ema.module, fabric.strategy.device_mesh["data_parallel"])  # type: ignore[attr-defined]
+        share_out(fabric, ema.module)
     scaled = recipe.precision == "16-mixed" and recipe.optim.clip_grad is not None
     optimizer = make_optimizer(trained, recipe.optim, recipe.batch_size, fused=not scaled)
     return Weights(model, trained, ema), wrapped, fabric.setup_optimizers(optimizer)
@@ -144,7 +146,7 @@ def recipe_sampler(recipe: TrainRecipe, model: nn.Module, steps_per_epoch: int) 
 
 def make_step(
     fabric: Fabric,
-    wrapped: nn.Module,
+    wrapped: _FabricModule,
     optimizer: torch.optim.Optimizer,
     recipe: TrainRecipe,
     data: Data,

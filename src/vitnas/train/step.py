@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.train.losses import Objective, soft_distillation
 from vitnas.train.optim import fill_skipped
+from vitnas.train.runner import Runner
 from vitnas.train.samplers import derived_seed
 from vitnas.train.sides import Runs, once
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
 
     from vitnas.data.transforms import Mix
-    from vitnas.train.runner import Runner
     from vitnas.train.teacher import Teacher
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -49,7 +50,7 @@ class Step:
     """
 
     fabric: Fabric
-    model: nn.Module
+    model: _FabricModule
     optimizer: torch.optim.Optimizer
     objective: Objective
     seed: int
@@ -87,7 +88,8 @@ class Step:
             losses += self._accumulate(batch, archs, key, last=last, parts=len(batches))
         values, stop = self._agree(losses, stop)
         self._check(step, values, archs)
-        runner: Runner = self.model.module  # type: ignore[assignment]
+        runner = self.model.module
+        assert isinstance(runner, Runner)
         runner.drop_unused()
         if self.step_skipped_blocks:
             fill_skipped(self.optimizer)
@@ -113,7 +115,7 @@ class Step:
         for place, (number, run) in enumerate(runs):
             # A block that only an earlier backward reached would keep its gradient unshared.
             final = self.sharded or (last and place == len(runs) - 1)
-            with self.fabric.no_backward_sync(self.model, enabled=not final):  # type: ignore[arg-type]
+            with self.fabric.no_backward_sync(self.model, enabled=not final):
                 logits = self.model(images, run)
                 if number and largest is not None and self.inplace_temperature is not None:
                     loss = soft_distillation(logits, largest, self.inplace_temperature)

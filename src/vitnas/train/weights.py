@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.utils import ModelEmaV3
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vitnas.compiling import blocks_of
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class Weights:
@@ -79,7 +82,7 @@ class Weights:
             optimizer.load_state_dict(_shared_optimizer(state["optimizer"], optimizer))
 
 
-def shard(model: nn.Module, mesh: Any) -> None:
+def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """Share a model out over processes in place: each block by itself, then the rest (FSDP2).
 
     The values are those of the first process.
