@@ -46,6 +46,7 @@ TORCH_FREE = [
     "vitnas.sharing",
     "vitnas.space",
     "vitnas.spaces",
+    "vitnas.standing",
     "vitnas.stratified",
     "vitnas.train.recipe",
     "vitnas.yaml_text",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SUPERNET, SEARCHES, MODELS, CONFIG = "supernet", "searches", "models", "config.yaml"
 ROUNDS, EVOLUTION, SPACE = "rounds", "space-evolution", "space.yaml"
-LATENCY = "latency.json"
+METRICS, LATENCY = "metrics.jsonl", "latency.json"
 
 
 def supernet_folder(run: Path) -> Path:

@@ -29,8 +29,8 @@ from vitnas.cost.table import LatencyTable, TableError
 from vitnas.errors import InputError
 from vitnas.interop import checkpoint, cream, mmrazor, nni
 from vitnas.report.contents import read_contents
-from vitnas.runs import standing
 from vitnas.search import ledger
+from vitnas.standing import standing
 from vitnas.train.metrics import read_metrics
 from vitnas.train.reading import load_recipe
 

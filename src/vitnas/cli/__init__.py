@@ -105,7 +105,7 @@ def _recorded(
     if verb not in RUN or not first:
         return nullcontext()
     from vitnas.commands import recorded
-    from vitnas.runs import last_step
+    from vitnas.standing import last_step
 
     given = inspect.signature(function).bind(*call.args, **call.keywords)
     given.apply_defaults()

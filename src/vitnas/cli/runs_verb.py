@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from vitnas.arch import Scalar
 from vitnas.cli.log import say, table
+from vitnas.cli.standings import bytes_of, compare, epochs_of, show, words_of
 from vitnas.cli.usage import Action, MaybeFolder, PositionalNames
-from vitnas.commands import Command, ask_to_stop, show_password
+from vitnas.commands import ask_to_stop, show_password
 from vitnas.errors import InputError
-from vitnas.report.figures.style import plain, quantity
-from vitnas.runs import (
-    Search,
-    Standing,
-    Training,
-    ago,
-    delete,
-    duration,
-    find_run,
-    find_runs,
-    resumable,
-    search_names,
-    size,
-    standing,
-    working_in,
-)
-
-if TYPE_CHECKING:
-    from vitnas.search.ledger import Record
-
-BEST = 5
+from vitnas.report.figures.style import plain
+from vitnas.runs import delete, find_run, find_runs, resumable, size, working_in
+from vitnas.standing import ago, search_names, standing
 
 
 def runs(
@@ -64,7 +46,7 @@ def runs(
         raise InputError(f"`vitnas runs {action}` takes {wanted}, not {len(names)}")
     found = [find_run(name, place) for name in names]
     if action == "compare":
-        _compare(found)
+        compare(found)
     elif action == "delete":
         _delete(found[0], asked=yes == "no")
     else:
@@ -83,7 +65,7 @@ def _list(places: Sequence[Path]) -> None:
             [
                 plain(run if run.name else run.resolve().name),
                 where.state or "–",
-                _epochs(where.training) if where.training else "–",
+                epochs_of(where.training) if where.training else "–",
                 plain(", ".join(search_names(run))) or "–",
                 str(len(where.models)),
                 ago(where.changed),
@@ -92,19 +74,9 @@ def _list(places: Sequence[Path]) -> None:
     table("", ["run", "last command", "training", "searches", "models", "changed"], rows, left=4)
 
 
-def _show(run: Path) -> None:
-    where = _standing(run)
-    facts = list(_facts(where))
-    width = max(len(name) for name, _ in facts)
-    for name, text in facts:
-        say(f"{name:<{width}}  {text}")
-    for search in where.searches:
-        _show_best(search)
-
-
 def _stop(run: Path) -> None:
     for command in ask_to_stop(run):
-        say(f"asked process {command.pid} to stop: {_words(command)}")
+        say(f"asked process {command.pid} to stop: {words_of(command)}")
     say(f"it ends after the step under way; `vitnas runs show {run}` tells when it has")
 
 
@@ -113,7 +85,7 @@ def _resume(run: Path) -> None:
 
     command = resumable(run)
     words = [show_password(word, _password) for word in command.words]
-    say(f"in {command.cwd}: {_words(command)}")
+    say(f"in {command.cwd}: {words_of(command)}")
     with working_in(command.cwd):
         execute(*words)
 
@@ -139,7 +111,7 @@ def _password(address: str) -> str:
 def _delete(run: Path, *, asked: bool) -> None:
     where = standing(run, searches=False)
     parts = [f"{len(search_names(run))} searches", f"{len(where.models)} models"]
-    what = f"{run.resolve()} ({', '.join([_bytes(size(run)), *parts])})"
+    what = f"{run.resolve()} ({', '.join([bytes_of(size(run)), *parts])})"
     if asked:
         if not sys.stdin.isatty():
             raise InputError(f"nobody can be asked here; --yes yes deletes {what}")
@@ -153,185 +125,7 @@ def _delete(run: Path, *, asked: bool) -> None:
 
 
 _ACTIONS: Mapping[str, Callable[[Path], None]] = {
-    "show": _show,
+    "show": show,
     "stop": _stop,
     "resume": _resume,
 }
-
-
-def _standing(run: Path) -> Standing:
-    first = standing(run, searches=False)
-    epochs = None if first.training is None else _planned(run, first.last)
-    return standing(run, epochs=epochs)
-
-
-def _planned(run: Path, last: Command | None) -> int | None:
-    """Return how many epochs a training is to have: by its recipe, or the command's."""
-    from vitnas.run import CONFIG
-    from vitnas.train.reading import load_recipe, parse_override
-
-    try:
-        if (run / CONFIG).is_file():
-            return load_recipe(run / CONFIG).epochs
-        if last is None or "recipe" not in last.arguments:
-            return None
-        with working_in(last.cwd):
-            changes = dict(map(parse_override, last.arguments.get("overrides") or ()))
-            return load_recipe(last.arguments["recipe"], **changes).epochs
-    except (InputError, OSError):  # the file of the recipe is gone
-        return None
-
-
-def _facts(where: Standing) -> Iterator[tuple[str, str]]:
-    yield "run", f"{plain(where.folder.resolve(), 300)} ({_bytes(size(where.folder))})"
-    if where.last is not None:
-        yield "last command", f"{_words(where.last)} ({_told(where.last, where.state)})"
-    if where.training is not None:
-        yield "training", _training(where.training, running=where.state == "running")
-    if where.rounds:
-        yield "space evolution", f"{where.rounds} rounds begun"
-    for search in where.searches:
-        yield f"search {plain(search.name)}", _search(search, running=where.state == "running")
-    if where.models:
-        yield "models", plain(", ".join(where.models), 300)
-    for fault in where.faults:
-        yield "can't be read", plain(fault, 300)
-
-
-def _words(command: Command) -> str:
-    import shlex
-
-    return plain(f"vitnas {shlex.join(command.words)}", 400)
-
-
-def _told(command: Command, state: str) -> str:
-    process = f"process {command.pid} on {plain(command.host)}"
-    if state == "running":
-        return f"runs as {process}, begun {ago(command.began)}"
-    if state == "elsewhere":
-        return f"runs as {process} as far as is known, begun {ago(command.began)}"
-    if state == "failed":
-        state = f"failed with exit code {command.code}"
-    return f"{state} {ago(command.ended or command.began)}"
-
-
-def _epochs(training: Training) -> str:
-    if training.epochs is None:
-        return f"epoch {training.epoch}{', ended' if training.finished else ''}"
-    return f"epoch {training.epoch}/{training.epochs}"
-
-
-def _training(training: Training, *, running: bool) -> str:
-    parts = [_epochs(training), f"step {training.step:,}"]
-    if training.loss is not None:
-        parts.append(f"loss {training.loss:.4f}")
-    parts += [f"{plain(name)} {value:.2f}" for name, value in training.metrics.items()]
-    if running and training.seconds_left is not None:
-        parts.append(f"{duration(training.seconds_left)} left")
-    return ", ".join(parts)
-
-
-def _search(search: Search, *, running: bool) -> str:
-    done = search.count("complete") + search.count("stopped")
-    parts = [
-        f"{done:,} trials" if search.trials is None else f"{done:,} of {search.trials:,} trials"
-    ]
-    parts += [
-        f"{count:,} {told}"
-        for state, told in (("stopped", "stopped early"), ("failed", "failed"))
-        if (count := search.count(state))
-    ]
-    scores = [record.score for record in search.records if record.state == "complete"]
-    if scores:
-        parts.append(f"best {max(scores):.2f}")
-    parts.append(" and ".join(map(str, search.settings.limits)) or "no limit")
-    if running and search.seconds_left is not None:
-        parts.append(f"{duration(search.seconds_left)} left")
-    return ", ".join(parts)
-
-
-def _show_best(search: Search) -> None:
-    from vitnas.search.answer import ranked
-    from vitnas.search.summary import summary
-
-    best = ranked(search.records)[:BEST]
-    if not best:
-        return
-    space = search.settings.space
-    genes = list(summary(space, best[0].arch))
-    known: tuple[str, ...] = ("params", "macs")
-    costs = [name for name in known if name in best[0].metrics]
-    costs += [limit.metric for limit in search.settings.limits if limit.metric not in costs]
-    rows = [
-        [
-            str(record.number),
-            f"{record.score:.2f}",
-            *(_cost(record, name) for name in costs),
-            *(_gene(value) for value in summary(space, record.arch).values()),
-        ]
-        for record in best
-    ]
-    say("")
-    title = f"best of search {plain(search.name)}"
-    table(title, ["trial", plain(search.settings.scorer), *costs, *genes], rows, left=0)
-
-
-def _cost(record: Record, name: str) -> str:
-    return quantity(record.metrics[name]) if name in record.metrics else "–"
-
-
-def _gene(value: Scalar) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else plain(value)
-
-
-def _compare(found: Sequence[Path]) -> None:
-    columns = [dict(_compared(_standing(run))) for run in found]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
-    titles = [plain(run.resolve().name) for run in found]
-    table("", ["", *titles], rows, left=1)
-
-
-def _compared(where: Standing) -> Iterator[tuple[str, str]]:
-    from vitnas.search.answer import ranked
-
-    yield from _recipe(where.folder)
-    yield "last command", where.state or "–"
-    if where.training is not None:
-        yield "training", _epochs(where.training)
-        if where.training.loss is not None:
-            yield "loss", f"{where.training.loss:.4f}"
-        for name, value in where.training.metrics.items():
-            yield plain(name), f"{value:.2f}"
-    for search in where.searches:
-        name = f"search {plain(search.name)}"
-        yield f"{name}: trials", f"{search.count('complete') + search.count('stopped'):,}"
-        yield f"{name}: limits", " and ".join(map(str, search.settings.limits)) or "none"
-        if best := ranked(search.records)[:1]:
-            yield f"{name}: best {plain(search.settings.scorer)}", f"{best[0].score:.2f}"
-            for cost in ("params", "macs"):
-                if cost in best[0].metrics:
-                    yield f"{name}: its {cost}", quantity(best[0].metrics[cost])
-    for model, record in where.models.items():
-        top1 = ((record.get("metrics") or {}).get("test") or {}).get("top1")
-        if isinstance(top1, int | float):
-            yield f"model {plain(model)}: top-1 on test", f"{top1:.2f}"
-
-
-def _recipe(run: Path) -> Iterator[tuple[str, str]]:
-    """Yield what a recipe says on one line each: data, space, length and seed."""
-    from vitnas import files
-    from vitnas.run import CONFIG
-
-    try:
-        record = files.read_yaml(run / CONFIG)
-    except InputError:
-        return
-    for name in ("data", "space", "epochs", "batch_size", "seed", "precision"):
-        value = record.get(name) if isinstance(record, dict) else None
-        if value is not None:
-            yield name, plain(value.get("family", value) if isinstance(value, dict) else value)
-
-
-def _bytes(count: int) -> str:
-    return f"{quantity(count)}B" if count >= 1000 else f"{count} B"

@@ -11,15 +11,13 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.report.figures.style import finite, plain
-from vitnas.run import CONFIG, EVOLUTION, LATENCY, MODELS, SEARCHES, SUPERNET
+from vitnas.run import CONFIG, EVOLUTION, LATENCY, METRICS, MODELS, SEARCHES, SUPERNET
 from vitnas.space import Space
 
 if TYPE_CHECKING:
     from vitnas.cost import LatencyTable
     from vitnas.search.ledger import Record, Settings
     from vitnas.search.space_evolution_round import Round
-
-METRICS = "metrics.jsonl"
 
 # what reading a record of wrong types or sizes raises
 DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -106,6 +104,11 @@ def entry(record: Any, *path: str) -> Any:
     for name in path:
         record = record.get(name) if isinstance(record, Mapping) else None
     return record
+
+
+def objectives(settings: Settings) -> tuple[str, ...]:
+    """Return the costs that a search minimizes beside its score."""
+    return tuple(settings.options.get("minimize", ()))
 
 
 def _text(path: Path, missing: list[str]) -> str:

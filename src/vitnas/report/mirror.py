@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError
 from vitnas.report import figures
-from vitnas.report.contents import METRICS, Study
+from vitnas.report.contents import Study, objectives
 from vitnas.report.figures.style import plain
-from vitnas.run import SEARCHES
-from vitnas.search.ledger import JOURNAL, Record, Settings, read
+from vitnas.run import METRICS, SEARCHES
+from vitnas.search.ledger import JOURNAL, TOP1, Record, Settings, read
 
 if TYPE_CHECKING:
     from optuna import Study as Copy
@@ -121,11 +121,6 @@ class Mirror:
         return copy
 
 
-def objectives(settings: Settings) -> tuple[str, ...]:
-    """Return the costs that a search minimizes beside its score."""
-    return tuple(settings.options.get("minimize", ()))
-
-
 def as_trial(record: Record, settings: Settings) -> FrozenTrial:
     """Return a record as a trial of Optuna, with the summary of its architecture as parameters."""
     from optuna.trial import TrialState, create_trial
@@ -155,7 +150,7 @@ def as_trial(record: Record, settings: Settings) -> FrozenTrial:
 
 def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
     """Yield the figures of a search, each with its name in the dashboard."""
-    from vitnas.report.run import costs_of, limit_of, score_of
+    from vitnas.report.run import costs_of, front_costs, limit_of, score_of
     from vitnas.train.metrics import read_metrics
 
     score, records = score_of(study.settings.scorer), study.records
@@ -167,8 +162,7 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
             figure = figures.pareto(shown, cost=cost, limit=limit, marked=marked, score=score)
             yield f"score-against-{cost}", figure
     yield "best-so-far", figures.best_so_far(shown, score=score)
-    volumes = objectives(study.settings) or ("macs",)
-    yield "hypervolume", figures.hypervolume_so_far(shown, costs=volumes)
+    yield "hypervolume", figures.hypervolume_so_far(shown, costs=front_costs([study]))
     yield "choices-of-the-best-over-generations", figures.choices_over_generations(records)
     yield "choices-of-the-best-by-layer", figures.choices_of_elites(records)
     best = {f"trial {r.number}: {r.score:.4g}": r.arch for r in figures.elites(records)[:BEST]}
@@ -176,8 +170,8 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
         yield "best-architectures", figures.compare_architectures(best, columns=min(len(best), 2))
     yield "lineage-of-the-best", figures.lineage(records, score=score)
     try:
-        metrics = [line for line in read_metrics(run / METRICS) if isinstance(line, dict)]
-    except (OSError, UnicodeDecodeError) as error:
+        metrics = read_metrics(run / METRICS)
+    except OSError as error:
         _log.warning("%s can't be read: %s", run / METRICS, error)
         return
     if metrics:
@@ -189,7 +183,6 @@ def published(study: Study, cost: str) -> dict[str, tuple[float, float]]:
 
     There are some if the search scores accuracy on ImageNet; theirs are those of the papers.
     """
-    from vitnas.search.ledger import TOP1
     from vitnas.zoo import entries
 
     settings, space = study.settings, str(study.settings.space.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.report import figures
-from vitnas.report.contents import Contents, Study, entry, number, read_contents
+from vitnas.report.contents import Contents, Study, entry, number, objectives, read_contents
 from vitnas.report.explore import explored
 from vitnas.report.figures.style import evaluated, finite, plain
 from vitnas.report.guesses import by_proxies, measured, prediction
@@ -187,7 +187,7 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
     yield Figure(
         figures.best_so_far(records, score=SCORE), f"Line: the best so far. Dots: all {drawn}."
     )
-    yield Figure(figures.hypervolume_so_far(records, costs=_objectives(studies)), _volume(studies))
+    yield Figure(figures.hypervolume_so_far(records, costs=front_costs(studies)), _volume(studies))
     if any(record.state == "complete" and finite(record.score) for record in pooled):
         yield Figure(
             figures.choices_of_elites(pooled),
@@ -199,7 +199,7 @@ def _search(studies: Sequence[Study], found: Sequence[Net]) -> Iterator[Section]
 def costs_of(studies: Sequence[Study]) -> list[str]:
     """Return what subnets are drawn against: params, MACs, and what was limited or minimized."""
     limited = [limit.metric for study in studies for limit in study.settings.limits]
-    return list(dict.fromkeys(["params", "macs", *limited, *_objectives(studies)]))
+    return list(dict.fromkeys(["params", "macs", *limited, *front_costs(studies)]))
 
 
 def limit_of(studies: Sequence[Study], cost: str) -> Limit | None:
@@ -213,14 +213,14 @@ def score_of(scorer: str) -> str:
     return SCORE if scorer == TOP1 else f"{plain(scorer)}, no accuracy"
 
 
-def _objectives(studies: Sequence[Study]) -> tuple[str, ...]:
+def front_costs(studies: Sequence[Study]) -> tuple[str, ...]:
     """Return the costs of the front: those that most objectives of a search are, else the MACs."""
-    minimized = [tuple(study.settings.options.get("minimize", ())) for study in studies]
+    minimized = (objectives(study.settings) for study in studies)
     return max(minimized, key=len, default=()) or ("macs",)
 
 
 def _volume(studies: Sequence[Study]) -> str:
-    costs = " and ".join(_objectives(studies))
+    costs = " and ".join(front_costs(studies))
     return (
         f"Hypervolume of top-1 against {costs}: the share that the front dominates of the box "
         "between the worst of each among all trials drawn here, the reference point, and the best "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vitnas.arch import Arch, Scalar, Value
@@ -74,6 +74,19 @@ def flat(arch: Arch) -> Iterator[tuple[Place, Scalar]]:
         yield from (((name, place), value) for place, value in _values(gene))
 
 
+def ordered(values: Iterable[Scalar]) -> list[Scalar]:
+    """Return the values of a gene in order, numbers before texts."""
+    return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+
+def shade(rank: int, count: int) -> str:
+    """Return the colour of the value with this rank among the two or more values of a gene."""
+    from plotly.colors import sample_colorscale
+
+    (color,) = sample_colorscale("cividis", [0.12 + 0.8 * rank / (count - 1)])
+    return str(color)
+
+
 def _values(gene: Value, place: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Scalar]]:
     if not isinstance(gene, tuple):
         yield place, gene
@@ -94,12 +107,10 @@ def _segments(
     every: Sequence[Mapping[Place, Scalar]],
 ) -> dict[str, Any]:
     """Return the bars of the values with this rank among the values of each gene."""
-    from plotly.colors import sample_colorscale
-
     rows, shares, texts, hovers, colors = [], [], [], [], []
     counted: list[list[Any]] = []
     for row, place in enumerate(names):
-        values = sorted(found[place], key=lambda value: (isinstance(value, str), value))
+        values = ordered(found[place])
         if rank >= len(values):
             continue
         value = values[rank]
@@ -111,7 +122,7 @@ def _segments(
         hovers.append(
             f"{label(_name(place))} = {label(value)}: {share:.0%}, {overall:.0%} of all trials"
         )
-        colors += sample_colorscale("cividis", [0.12 + 0.8 * rank / (len(values) - 1)])
+        colors.append(shade(rank, len(values)))
     return {
         "y": rows,
         "x": shares,

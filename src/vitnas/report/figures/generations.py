@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Scalar
 from vitnas.errors import InputError
-from vitnas.report.figures.choices import elites, flat
+from vitnas.report.figures.choices import elites, flat, ordered, shade
+from vitnas.report.figures.panels import panels
 from vitnas.report.figures.style import axis, complete, label, layout, say_empty
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from vitnas.search.ledger import Record
 
 MOST = 12  # columns of a panel
-PANEL = 190  # pixels
 
 Shares = Mapping[str, Counter[Scalar]]
 
@@ -34,7 +34,6 @@ def choices_over_generations(
         InputError: the share is not above 0 and at most 1, or `columns` is below 1.
     """
     from plotly.graph_objects import Figure
-    from plotly.subplots import make_subplots
 
     if columns < 1:
         raise InputError(f"can't draw genes in {columns} columns")
@@ -43,24 +42,11 @@ def choices_over_generations(
     values = _values(trials)
     if not values:
         return say_empty(Figure(layout=layout(200)), "no gene differs between completed trials yet")
-    columns = min(columns, len(values))
-    rows = -(-len(values) // columns)
-    height = PANEL * rows + 90
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[label(name, 30) for name in values],
-        vertical_spacing=72 / height if rows > 1 else None,
-        horizontal_spacing=0.12 / columns,
-    )
-    figure.update_layout(layout(height, barmode="stack", bargap=0.12, showlegend=False))
-    figure.update_layout(uniformtext={"minsize": 9, "mode": "hide"}, hovermode="closest")
-    figure.update_annotations(font={"size": 12}, yshift=2)
-    for index, (name, choices) in enumerate(values.items()):
-        place = {"row": index // columns + 1, "col": index % columns + 1}
+    figure, places = panels(list(values), columns)
+    figure.update_layout(barmode="stack", bargap=0.12, uniformtext={"minsize": 9, "mode": "hide"})
+    for (name, choices), (place, bottom) in zip(values.items(), places, strict=True):
         for trace in _bars(name, choices, found):
             figure.add_trace(trace, **place)
-        bottom = index + columns >= len(values)
         figure.update_xaxes(axis("trials so far" if bottom else "", type="category"), **place)
         figure.update_yaxes(axis(tickformat=".0%", range=[0, 1]), **place)
     return figure
@@ -86,18 +72,12 @@ def _shares(best: Sequence[Record]) -> Shares:
 
 def _values(trials: Sequence[Record]) -> dict[str, list[Scalar]]:
     """Return the values of each gene that has several, in order."""
-    return {
-        name: sorted(counts, key=lambda value: (isinstance(value, str), value))
-        for name, counts in _shares(trials).items()
-        if len(counts) > 1
-    }
+    return {name: ordered(counts) for name, counts in _shares(trials).items() if len(counts) > 1}
 
 
 def _bars(
     name: str, choices: Sequence[Scalar], found: Mapping[int, Shares]
 ) -> Iterator[dict[str, Any]]:
-    from plotly.colors import sample_colorscale
-
     for rank, value in enumerate(choices):
         counts = [shares.get(name, Counter()) for shares in found.values()]
         parts = [count[value] / count.total() if count else 0.0 for count in counts]
@@ -110,9 +90,7 @@ def _bars(
             "textposition": "inside",
             "insidetextanchor": "middle",
             "textangle": 0,
-            "marker": {
-                "color": sample_colorscale("cividis", [0.12 + 0.8 * rank / (len(choices) - 1)])[0]
-            },
+            "marker": {"color": shade(rank, len(choices))},
             "hovertemplate": f"{label(name)} = {text}: %{{y:.0%}} of the best after %{{x}} trials"
             "<extra></extra>",
         }

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError
+from vitnas.report.figures.panels import panels
 from vitnas.report.figures.style import TEXT, axis, label, layout, say_empty
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from vitnas.search.space_evolution_round import Group, Move, Round
-
-PANEL = 190  # pixels
 
 
 def spaces_of_rounds(rounds: Sequence[Round], columns: int = 4) -> Figure:
@@ -27,33 +26,19 @@ def spaces_of_rounds(rounds: Sequence[Round], columns: int = 4) -> Figure:
         InputError: `columns` is below 1.
     """
     from plotly.graph_objects import Figure
-    from plotly.subplots import make_subplots
 
     if columns < 1:
         raise InputError(f"can't draw spaces in {columns} columns")
-    panels = _panels(rounds)
-    if not panels:
+    moved = _moved(rounds)
+    if not moved:
         return say_empty(Figure(layout=layout(200)), "no dimension has more than one value")
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    height = PANEL * rows + 80
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[label(name, 24) for name in panels],
-        vertical_spacing=62 / height if rows > 1 else None,
-        horizontal_spacing=0.18 / columns,
-    )
-    figure.update_layout(layout(height, showlegend=False, hovermode="closest"))
-    figure.update_annotations(font={"size": 12}, yshift=2)
-    figure.update_layout(coloraxis=_scale(panels))
-    for index, moves in enumerate(panels.values()):
-        place = {"row": index // columns + 1, "col": index % columns + 1}
+    figure, places = panels(list(moved), columns)
+    figure.update_layout(coloraxis=_scale(moved))
+    ticks = [found.number for found in rounds]
+    span = [min(ticks) - 0.5, max(ticks) + 0.5]
+    for moves, (place, bottom) in zip(moved.values(), places, strict=True):
         for trace in _traces(moves):
             figure.add_trace(trace, **place)
-        bottom = index + columns >= len(panels)
-        ticks = [found.number for found in rounds]
-        span = [min(ticks) - 0.5, max(ticks) + 0.5]
         figure.update_xaxes(
             axis("round" if bottom else "", tickvals=ticks, range=span, showgrid=False), **place
         )
@@ -61,7 +46,7 @@ def spaces_of_rounds(rounds: Sequence[Round], columns: int = 4) -> Figure:
     return figure
 
 
-def _panels(rounds: Sequence[Round]) -> dict[str, list[tuple[int, Move]]]:
+def _moved(rounds: Sequence[Round]) -> dict[str, list[tuple[int, Move]]]:
     """Return the rounds' moves by dimension, without those that never had a choice."""
     found: dict[str, list[tuple[int, Move]]] = {}
     for one in rounds:
@@ -76,10 +61,10 @@ def _values(moves: Sequence[tuple[int, Move]]) -> set[Any]:
     return {value for _, move in moves for value in move.old}
 
 
-def _scale(panels: Mapping[str, Sequence[tuple[int, Move]]]) -> dict[str, Any]:
+def _scale(moved: Mapping[str, Sequence[tuple[int, Move]]]) -> dict[str, Any]:
     errors = [
         group.quality.error
-        for moves in panels.values()
+        for moves in moved.values()
         for _, move in moves
         for group in move.groups
         if group.quality is not None

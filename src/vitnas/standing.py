@@ -1,0 +1,243 @@
+"""Where a run stands: how far it has come and how long it still takes, told without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitnas import files
+from vitnas.commands import Command, commands, state_of
+from vitnas.errors import InputError
+from vitnas.run import CONFIG, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET
+
+if TYPE_CHECKING:
+    from vitnas.search.ledger import Record, Settings
+
+TAIL = 1 << 20  # bytes of the metrics that are read
+RECENT = 50  # trials whose time says how long others will take
+
+
+@dataclass(frozen=True)
+class Training:
+    """How far a training is. `epochs` and `seconds_left` are None where nothing tells them."""
+
+    epoch: int  # that have ended
+    epochs: int | None
+    step: int
+    loss: float | None
+    metrics: Mapping[str, float]
+    finished: bool
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search and how far it is."""
+
+    name: str
+    settings: Settings
+    records: Sequence[Record]
+    trials: int | None = None  # wanted by the command that runs or ran last
+    seconds_left: float | None = None
+
+    @property
+    def done(self) -> int:
+        """How many trials have a result."""
+        return sum(record.done for record in self.records)
+
+    def count(self, state: str) -> int:
+        """Return how many trials ended like this."""
+        return sum(record.state == state for record in self.records)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands. `faults` tells of parts that can't be read."""
+
+    folder: Path
+    state: str
+    last: Command | None
+    training: Training | None
+    searches: Sequence[Search]
+    rounds: int
+    models: Mapping[str, Mapping[str, Any]]
+    faults: Sequence[str]
+    changed: float
+
+
+def standing(run: Path, *, searches: bool = True, epochs: int | None = None) -> Standing:
+    """Return where a run stands; reading the ledgers of `searches` takes the longest by far.
+
+    `epochs` is how many its training is to have, where that is known.
+    """
+    faults: list[str] = []
+    told = commands(run)
+    return Standing(
+        folder=run,
+        state=_state(run, told),
+        last=told[-1] if told else None,
+        training=_training(run, told[-1] if told else None, epochs),
+        searches=list(_searches(run, told, faults)) if searches else (),
+        rounds=sum(path.is_dir() for path in (run / ROUNDS).glob("*")),
+        models=dict(_models(run, faults)),
+        faults=faults,
+        changed=_changed(run),
+    )
+
+
+def search_names(run: Path) -> list[str]:
+    """Return the names of a run's searches."""
+    with suppress(OSError):
+        return sorted(path.name for path in (run / SEARCHES).iterdir() if path.is_dir())
+    return []
+
+
+def last_step(run: Path) -> int:
+    """Return the last training step that the metrics of a run have, 0 if there is none."""
+    steps = [line.get("step") for line in _tail(run / METRICS, 1 << 16)]
+    return max((step for step in steps if isinstance(step, int)), default=0)
+
+
+def _state(run: Path, told: Sequence[Command]) -> str:
+    states = [state_of(run, command) for command in told]
+    for busy in ("running", "elsewhere"):
+        if busy in states:
+            return busy
+    return states[-1] if states else ""
+
+
+def _training(run: Path, last: Command | None, epochs: int | None) -> Training | None:
+    lines = _tail(run / METRICS)
+    steps = [line for line in lines if line.get("kind") == "step"]
+    if not steps:
+        return None
+    ended = [line for line in lines if line.get("kind") in ("evaluation", "speed")]
+    evaluations = [line for line in lines if line.get("kind") == "evaluation"]
+    step, epoch = steps[-1].get("step"), steps[-1].get("epoch")
+    if not isinstance(step, int) or not isinstance(epoch, int):
+        return None
+    if ended and ended[-1].get("step") == step:
+        epoch += 1
+    per_epoch = _steps_per_epoch(ended)
+    target = run / SUPERNET if (run / SUPERNET).is_dir() else run
+    finished = (target / "config.json").is_file() and (epochs is None or epoch >= epochs)
+    left = None
+    if last is not None and epochs and per_epoch and step > last.step:
+        rate = (_changed_file(run / METRICS) - last.began) / (step - last.step)
+        left = max(rate * (epochs * per_epoch - step), 0.0)
+    loss = steps[-1].get("loss")
+    return Training(
+        epoch=epoch,
+        epochs=epochs,
+        step=step,
+        loss=float(loss) if isinstance(loss, int | float) else None,
+        metrics={
+            name: float(value)
+            for name, value in (evaluations[-1] if evaluations else {}).items()
+            if name not in ("kind", "step", "epoch") and isinstance(value, int | float)
+        },
+        finished=finished,
+        seconds_left=None if finished else left,
+    )
+
+
+def _steps_per_epoch(ended: Sequence[Mapping[str, Any]]) -> int | None:
+    for line in reversed(ended):
+        step, epoch = line.get("step"), line.get("epoch")
+        if isinstance(step, int) and isinstance(epoch, int) and epoch >= 0:
+            return step // (epoch + 1)
+    return None
+
+
+def _tail(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
+    """Return the last whole lines of a file of JSON lines."""
+    try:
+        with path.open("rb") as file:
+            start = max(file.seek(0, os.SEEK_END) - size, 0)
+            file.seek(start)
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    found = []
+    for line in text.split("\n")[1 if start else 0 :]:
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                found.append(record)
+    return found
+
+
+def _searches(run: Path, told: Sequence[Command], faults: list[str]) -> Iterator[Search]:
+    from vitnas.search.ledger import read
+
+    for name in search_names(run):
+        try:
+            settings, records = read(run / SEARCHES / name)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        wanted, left = _wanted(name, told), None
+        if wanted is not None:
+            # failed evaluations are repeated, so they are none of those that are wanted
+            done = sum(record.done for record in records)
+            recent = [record.seconds for record in records[-RECENT:] if record.seconds >= 0]
+            if recent and done < wanted:
+                left = (wanted - done) * sum(recent) / len(recent)
+        yield Search(name, settings, records, wanted, left)
+
+
+def _wanted(name: str, told: Sequence[Command]) -> int | None:
+    """Return how many trials the last command for this search asked for."""
+    for command in reversed(told):
+        given = command.arguments
+        if command.words[:1] == ("search",) and name == (
+            given.get("name") or given.get("strategy")
+        ):
+            trials = given.get("trials")
+            return trials if isinstance(trials, int) else None
+    return None
+
+
+def _models(run: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for path in sorted((run / MODELS).glob("*/config.json")):
+        try:
+            record = files.read_json(path)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if isinstance(record, dict):
+            yield path.parent.name, record
+
+
+def _changed(run: Path) -> float:
+    places = [run / name for name in (METRICS, CONFIG, SUPERNET, SEARCHES, MODELS, "checkpoints")]
+    places += [run / SEARCHES / name / "study.journal" for name in search_names(run)]
+    return max([_changed_file(path) for path in (run, *places)], default=0.0)
+
+
+def _changed_file(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def ago(moment: float) -> str:
+    """Return how long ago something was, in words."""
+    return f"{duration(max(time.time() - moment, 0))} ago"
+
+
+def duration(seconds: float) -> str:
+    """Return a time like 45s, 12m, 3h05m or 4d07h."""
+    minutes = int(seconds) // 60
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    if minutes < 60:
+        return f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours < 24 else f"{hours // 24}d{hours % 24:02}h"

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from report import demo
+from vitnas.commands import FOLDER, recorded
+from vitnas.standing import duration, last_step, standing
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo.make_run(tmp_path_factory.mktemp("work") / "runs" / "digits", trials=6)
+
+
+def test_where_a_run_stands(made: Path) -> None:
+    where = standing(made, epochs=12)
+    assert where.training is not None
+    assert (where.training.epoch, where.training.step, where.training.finished) == (12, 240, True)
+    assert set(where.training.metrics) == {"top1_smallest", "top1_largest", "top1_random"}
+    assert [(s.name, len(s.records), s.trials) for s in where.searches] == [
+        ("evolution", 6, None),
+        ("random", 6, None),
+    ]
+    assert list(where.models)[:2] == ["evolution", "evolution-finetuned"]
+    assert (where.state, where.last, where.faults) == ("", None, [])
+
+
+def test_what_is_left_follows_from_the_steps_since_the_command_began(tmp_path: Path) -> None:
+    run = demo.make_small_run(tmp_path / "run")
+    with recorded(run, ("train",), {}, last_step(run)):
+        lines = [
+            {"kind": "step", "step": 8, "epoch": 1, "loss": 0.5},
+            {"kind": "speed", "step": 6, "epoch": 0},
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in (lines[1], lines[0]))
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(text)
+        where = standing(run)
+        assert where.last is not None
+        moment = where.last.began + 12
+        os.utime(run / "metrics.jsonl", (moment, moment))
+        where = standing(run, epochs=5)
+    assert where.state == "running"
+    assert where.training is not None
+    assert where.training.epoch == 1
+    # six steps in twelve seconds, and 5 * 6 - 8 to go
+    assert where.training.seconds_left == pytest.approx(44)
+
+
+def test_a_search_says_how_long_it_still_takes(made: Path) -> None:
+    try:
+        with recorded(made, ("search",), {"name": None, "strategy": "random", "trials": 10}):
+            (made / "config.yaml").touch()
+            found = {search.name: search for search in standing(made).searches}
+        mean = sum(record.seconds for record in found["random"].records) / 6
+        assert found["random"].trials == 10
+        assert found["random"].seconds_left == pytest.approx(4 * mean)
+        assert found["evolution"].seconds_left is None
+    finally:
+        for path in (made / FOLDER).iterdir():
+            path.unlink()
+
+
+def test_damage_is_told(made: Path, tmp_path: Path) -> None:
+    run = demo.make_small_run(tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('[1]\n{"kind": "step", "step": "x"}\n{"ki')
+    (run / "searches" / "broken").mkdir(parents=True)
+    (run / "models" / "m").mkdir(parents=True)
+    (run / "models" / "m" / "config.json").write_text("{")
+    where = standing(run)
+    assert where.training is None
+    assert len(where.faults) == 2
+    assert "study.journal" in where.faults[0]
+    assert "not valid JSON" in where.faults[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.4, "3s"), (59.4, "59s"), (60, "1m"), (3600 + 300, "1h05m"), (4 * 86400 + 7300, "4d02h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
