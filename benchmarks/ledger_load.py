@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import tempfile
 import threading
 import time
@@ -20,11 +19,10 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import vitnas
-from databases import grpc_proxy, postgres  # type: ignore[import-not-found]
 from vitnas.search.ledger import Ledger, Settings
 from vitnas.search.remote import RemoteLedger
+from vitnas.testing.servers import grpc_proxy, postgres
 
 SPACE = vitnas.space("autoformer-tiny")
 SETTINGS = Settings(SPACE, (), "random", {}, 0)

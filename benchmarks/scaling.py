@@ -61,10 +61,16 @@ def take_part(folder: Path, strategy: str, trials: int, busy: float, place: int)
             pass
         return {"score": float(sum(arch.num_heads))}
 
-    space = vitnas.space("autoformer-tiny")
-    one = one_by_one(evaluate)
-    how = {"strategy": strategy, "trials": trials, "folder": folder, "join": True}
-    search(space, one, costs={}, racing=False, **how)  # type: ignore[arg-type]
+    search(
+        vitnas.space("autoformer-tiny"),
+        one_by_one(evaluate),
+        strategy=strategy,
+        costs={},
+        trials=trials,
+        folder=folder,
+        racing=False,
+        join=True,
+    )
 
 
 def rate_of(folder: Path) -> float:

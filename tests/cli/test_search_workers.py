@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from search.holding import another
 from vitnas.search.claims import LOCK
 from vitnas.search.ledger import read
 
@@ -54,24 +53,14 @@ def test_a_worker_s_refusal_is_that_of_the_command(run: Path, command: Command) 
 
 def test_a_search_under_way_is_refused_or_joined(run: Path, command: Command) -> None:
     folder = run / "searches" / "random"
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom vitnas.search.claims import Locks\n"
-        f"with Locks(Path({str(folder / LOCK)!r}), join=False):\n"
-        "    print('in', flush=True)\n    sys.stdin.read()\n"
-    )
     words = ("search", run, "--strategy", "random", "--trials", "7")
-    pipe = subprocess.PIPE
-    command_line = [sys.executable, "-c", code]
-    with subprocess.Popen(command_line, stdin=pipe, stdout=pipe, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "in\n"
+    with another(folder / LOCK, []):
         for more in ((), ("--workers", "2")):
             assert refusal(command(*words, *more)) == (
                 f"another process is searching into {folder}; stop it, wait for its end, or help "
                 "it with --join on"
             )
         assert command(*words, "--join", "on").code == 0
-        other.communicate()
     assert len(read(folder)[1]) == 7
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vitnas.arch import Arch
@@ -232,11 +233,13 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
 
 
 def test_the_global_generators_are_left_alone() -> None:
-    np: Any = pytest.importorskip("numpy")
-    before, state = random.getstate(), np.random.get_state()[1].tolist()
+    def states() -> tuple[Any, Any]:
+        of_numpy: Any = np.random.get_state()
+        return random.getstate(), of_numpy[1].tolist()
+
+    before = states()
     _run(_make(TINY, 0, population=12, generations=4))
-    assert random.getstate() == before
-    assert np.random.get_state()[1].tolist() == state
+    assert states() == before
 
 
 def test_a_study_resumes_where_it_was_stopped(tmp_path: Any) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_no_network_is_evaluated_twice_where_depth_varies() -> None:
         ({"concurrency": 0}, "concurrency is 0, it must be at least 1"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
-        Options(**options)  # type: ignore[arg-type]
+        Options(**options)
     assert message in str(error.value)

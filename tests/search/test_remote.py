@@ -11,13 +11,13 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage
 from sqlalchemy.exc import OperationalError
 
-from databases import postgres
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search import patience, remote
 from vitnas.search.ledger import Ledger, read
 from vitnas.search.patience import Patience
 from vitnas.search.remote import RemoteLedger, check_address, study_name, without_password
+from vitnas.testing.servers import postgres
 
 from .interrupted import evaluate, run
 from .test_ledger import SETTINGS, _record

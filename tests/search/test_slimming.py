@@ -59,14 +59,15 @@ def _shrunk(arch: Arch) -> set[Arch]:
     """Return what one step of one gene leaves of a net of the space SMALL, by hand."""
     found = set()
     if arch.depth > 3:
-        shallower = {gene: arch[gene][:-1] for gene in ("num_heads", "mlp_ratio")}  # type: ignore[index]
-        found.add(arch.replace(depth=arch.depth - 1, **shallower))
+        heads, ratios = arch.num_heads[:-1], arch.mlp_ratio[:-1]
+        found.add(arch.replace(depth=arch.depth - 1, num_heads=heads, mlp_ratio=ratios))
     if arch.embed_dim == 16:
         found.add(arch.replace(embed_dim=8))
     for gene in ("num_heads", "mlp_ratio"):
-        for layer, value in enumerate(arch[gene]):  # type: ignore[arg-type]
-            smaller = [*arch[gene]]  # type: ignore[misc]
-            smaller[layer] = value / 2  # type: ignore[operator]
+        values: Any = arch[gene]
+        for layer, value in enumerate(values):
+            smaller = [*values]
+            smaller[layer] = value / 2
             small = arch.replace(**{gene: smaller})
             if small in SMALL:
                 found.add(small)

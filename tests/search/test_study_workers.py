@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from databases import grpc_proxy, postgres
 from vitnas.search.ledger import Record, read
 from vitnas.testing.searchers import score
+from vitnas.testing.servers import grpc_proxy, postgres
 
 from . import working
 from .interrupted import run

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from vitnas.arch import Arch
 from vitnas.search import remote
@@ -54,9 +55,9 @@ def main() -> None:
         return interrupted.race(archs, hopeless)
 
     short = partial(remote.RemoteLedger, beat=BEAT, grace=GRACE)
-    remote.RemoteLedger = short  # type: ignore[misc, assignment]
     ledger = None if address == "-" else address
-    interrupted.run(Path(folder), strategy, evaluate, ledger=ledger, join=True)
+    with mock.patch.object(remote, "RemoteLedger", short):
+        interrupted.run(Path(folder), strategy, evaluate, ledger=ledger, join=True)
 
 
 def noted(folder: Path) -> list[list[str]]:

@@ -42,14 +42,14 @@ def search_together(
     def watch() -> bool:
         news = follower.news()
         for record in news:
-            if record.state in ("complete", "stopped"):
+            if record.done:
                 shown(record)
         return bool(news)
 
     run_workers(partial(_work, asked=vars(asked), threads=threads), asked.workers, watch)
-    ended = [r for r in read(prepared.folder)[1] if r.state in ("complete", "stopped")]
-    most = asked.trials if asked.trials is not None else len(ended)
-    return sorted((r for r in ended if r.index < most), key=lambda record: record.index)
+    done = [record for record in read(prepared.folder)[1] if record.done]
+    most = len(done) if asked.trials is None else asked.trials
+    return sorted((r for r in done if r.index < most), key=lambda record: record.index)
 
 
 def _work(place: int, asked: dict[str, Any], threads: int) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Protocol
 
 from vitnas.errors import InputError
@@ -71,12 +70,7 @@ class Locks:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     @contextlib.contextmanager

@@ -87,6 +87,11 @@ class Record:
     at_most: float | None = None
     predicted: float | None = None  # what a predictor guessed before the evaluation
 
+    @property
+    def done(self) -> bool:
+        """Whether it is the result of its proposal, a score or a bound."""
+        return self.state in ("complete", "stopped")
+
 
 _ranges = lru_cache(maxsize=8)(distributions)  # asked for every trial
 
@@ -210,7 +215,7 @@ def once(records: Iterable[Record]) -> list[Record]:
     seen: set[int] = set()
     found = []
     for record in records:
-        if record.state in ("complete", "stopped"):
+        if record.done:
             if record.index in seen:
                 record = dataclasses.replace(record, state="failed", score=math.nan)
             seen.add(record.index)

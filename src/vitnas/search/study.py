@@ -192,7 +192,7 @@ class _Course:
         one had recorded a part, just what that one would have stopped.
         """
         for record in self._ledger.news():
-            if record.state in ("complete", "stopped"):
+            if record.done:
                 self._known.setdefault(record.index, record)
         while self._groups and all(self._index[arch] in self._known for arch in self._groups[0]):
             self._tell(self._groups.popleft())

