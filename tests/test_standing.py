@@ -2,13 +2,26 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from report import demo
 from vitnas.commands import FOLDER, recorded
+from vitnas.search.ledger import Ledger, Settings
+from vitnas.search.records import to_trial
 from vitnas.standing import duration, last_step, standing
+
+TRIAL: dict[str, Any] = {
+    "origin": "random",
+    "parents": (),
+    "generation": 0,
+    "costs": {},
+    "result": {"score": 0.5},
+    "seconds": 10.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +76,22 @@ def test_a_search_says_how_long_it_still_takes(made: Path) -> None:
     finally:
         for path in (made / FOLDER).iterdir():
             path.unlink()
+
+
+def test_what_is_left_counts_all_workers(tmp_path: Path) -> None:
+    """Eight workers that take 10 s a trial are done eight times as early as one."""
+    run = tmp_path / "run"
+    settings = Settings(demo.SPACE, (), "random", {}, 0)
+    with recorded(run, ("search",), {"strategy": "random", "scorer": "dss", "trials": 40}):
+        with Ledger(run / "searches" / "random-dss", settings) as ledger:
+            for index in range(24):
+                trial = to_trial(demo.SPACE, demo.SPACE.sample(index), **TRIAL, index=index)
+                assert trial.datetime_complete is not None
+                trial.datetime_complete += timedelta(seconds=10 * (index // 8) + index % 8)
+                ledger.add(trial)
+        (search,) = standing(run).searches
+    # from the first to the last 23 trials in 27 seconds
+    assert search.seconds_left == pytest.approx(16 * 27 / 23, rel=0.01)
 
 
 def test_damage_is_told(made: Path, tmp_path: Path) -> None:

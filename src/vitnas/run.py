@@ -44,6 +44,20 @@ def supernet_folder(run: Path) -> Path:
     raise InputError(f"{run} holds no supernet; make one with `vitnas train` or `vitnas convert`")
 
 
+def search_name(given: Mapping[str, Any]) -> str:
+    """Return the name of a search by the arguments of its command."""
+    from vitnas.search.ledger import TOP1
+
+    scorer, predictor = given.get("scorer", TOP1), given.get("predictor")
+    parts = [
+        given.get("strategy"),
+        *(["tied"] if given.get("tied") == "on" else []),
+        *([scorer] if scorer != TOP1 else []),
+        *(["with", predictor] if predictor else []),
+    ]
+    return str(given.get("name") or "-".join(map(str, parts)))
+
+
 def model_record(folder: Path) -> dict[str, Any]:
     """Return the record of a model folder.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vitnas import files
 from vitnas.commands import Command, commands, state_of
 from vitnas.errors import InputError
-from vitnas.run import CONFIG, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET
+from vitnas.run import CONFIG, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET, search_name
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record, Settings
@@ -182,26 +183,32 @@ def _searches(run: Path, told: Sequence[Command], faults: list[str]) -> Iterator
         except InputError as error:
             faults.append(str(error))
             continue
-        wanted, left = _wanted(name, told), None
+        mine = [c for c in told if c.words[:1] == ("search",) and search_name(c.arguments) == name]
+        trials = mine[-1].arguments.get("trials") if mine else None
+        wanted = trials if isinstance(trials, int) else None
+        running = [one.began for one in mine if state_of(run, one) in ("running", "elsewhere")]
+        left = None
         if wanted is not None:
-            # failed evaluations are repeated, so they are none of those that are wanted
-            done = sum(record.done for record in records)
-            recent = [record.seconds for record in records[-RECENT:] if record.seconds >= 0]
-            if recent and done < wanted:
-                left = (wanted - done) * sum(recent) / len(recent)
+            left = _seconds_left(wanted, records, min(running, default=math.inf))
         yield Search(name, settings, records, wanted, left)
 
 
-def _wanted(name: str, told: Sequence[Command]) -> int | None:
-    """Return how many trials the last command for this search asked for."""
-    for command in reversed(told):
-        given = command.arguments
-        if command.words[:1] == ("search",) and name == (
-            given.get("name") or given.get("strategy")
-        ):
-            trials = given.get("trials")
-            return trials if isinstance(trials, int) else None
-    return None
+def _seconds_left(wanted: int, records: Sequence[Record], began: float) -> float | None:
+    """Return how long all workers together need for the rest, None if nothing tells.
+
+    That follows from when recent trials ended, or, before two groups have, from how long they took.
+    Failed evaluations are repeated, so they are none of those that are wanted.
+    """
+    done = [record for record in records if record.done]
+    recent = done[-RECENT:]
+    ends = sorted(record.ended for record in recent if record.ended > began)
+    if later := sum(end > ends[0] for end in ends):
+        pace = (ends[-1] - ends[0]) / later
+    elif took := [record.seconds for record in recent if record.seconds >= 0]:
+        pace = sum(took) / len(took)
+    else:
+        return None
+    return (wanted - len(done)) * pace if len(done) < wanted else None
 
 
 def _models(run: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

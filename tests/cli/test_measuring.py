@@ -6,16 +6,21 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from optuna.storages import InMemoryStorage
 
 import vitnas
 from vitnas import cost
 from vitnas.arch import Arch
+from vitnas.cost import conditions
 from vitnas.cost.table import LatencyTable
 from vitnas.folder import read_config
 from vitnas.run import LATENCY
+from vitnas.search import remote, workers
 from vitnas.search.ledger import read
 from vitnas.search.limits import exact
 from vitnas.supernet import Supernet
@@ -195,6 +200,61 @@ def test_who_comes_second_waits_for_the_table_of_the_first(
     assert result.code == 0
     assert "measuring" not in result.err
     assert (run / "searches" / "second" / LATENCY).read_bytes() == table
+
+
+def test_a_worker_with_a_table_of_its_own_is_refused(
+    trained: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = InMemoryStorage()
+    monkeypatch.setattr(remote, "open_storage", lambda address: storage)
+    here, there = (Path(shutil.copytree(trained, tmp_path / at / "run")) for at in ("a", "b"))
+    words = (*RANDOM, "--trials", "2", "--max-latency", "9s", "--ledger", "grpc://host:1")
+    assert command("search", here, *words).code == 0
+    (own,) = (here / "cache").glob("latency-*.json")
+
+    monkeypatch.setattr(conditions, "_hardware", lambda device: "Another CPU")
+    refused = command("search", there, *words)
+    (other,) = (there / "cache").glob("latency-*.json")
+    first, second = map(LatencyTable.load, (own, other))
+    assert second.settings.hardware == "Another CPU"
+    told = (
+        f" holds a search with costs of {first.settings}, latency table {first.digest}, not of "
+        f"{second.settings}, latency table {second.digest}; all workers need that hardware and one "
+        "table: copy latency.json from the search's folder on the machine that began it, or use "
+        "another folder"
+    )
+    line = refused.err.splitlines()[-1]
+    assert refused.code == 2
+    assert line.startswith("vitnas: grpc://host:1, study 'random ")
+    assert line.endswith(told)
+    assert not (there / "searches" / "random" / LATENCY).exists()
+
+
+def test_workers_take_the_table_of_the_command(
+    trained: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers divide the threads, but latency is that of all of them."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+
+    def in_turn(work: Callable[[int], None], count: int, watch: Callable[[], bool]) -> None:
+        for place in range(count):
+            work(place)
+
+    monkeypatch.setattr(workers, "run_workers", in_turn)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        words = (*RANDOM, "--trials", "2", "--max-latency", "9s", "--workers", "2")
+        result = command("search", run, *words)
+    finally:
+        torch.set_num_threads(before)
+    assert result.code == 0
+    (kept,) = (run / "cache").glob("latency-*.json")
+    table = LatencyTable.load(kept)
+    assert table.settings.threads == 2
+    assert result.out.splitlines()[-1] == f"latency is for {table.settings}; {table.error}"
+    records = read(run / "searches" / "random")[1]
+    assert [record.metrics["latency"] for record in records] == [table(r.arch) for r in records]
 
 
 def test_impossible_memory_shows_what_was_found(trained: Path, command: Command) -> None:

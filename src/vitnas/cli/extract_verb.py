@@ -91,7 +91,7 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
 
     folder = run / layout.SEARCHES / search
     settings, records = read(folder)
-    records = [record for record in records if record.state in ("complete", "stopped")]
+    records = [record for record in records if record.done]
     if not records:
         raise InputError(f"search {search} in {run} has evaluated no subnet yet; repeat it")
     options = read_config(layout.supernet_folder(run))["options"]

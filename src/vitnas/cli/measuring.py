@@ -60,6 +60,22 @@ class Measured:
         if self.memory is not None and not (search / MEMORY).exists():
             files.write_json(search / MEMORY, self.memory.to_dict())
 
+    @property
+    def threads(self) -> int | None:
+        """The CPU's threads that both are for, None elsewhere."""
+        settings = self.latency.settings if self.latency is not None else self.memory
+        return settings.threads if settings is not None else None
+
+    def measured_on(self) -> str:
+        """Return what all workers of a search must have in common, for the ledger."""
+        parts = []
+        if self.latency is not None:
+            parts.append(f"{self.latency.settings}, latency table {self.latency.digest}")
+        if self.memory is not None:
+            anywhere = dataclasses.replace(self.memory, hardware="any hardware")
+            parts.append(f"memory of {anywhere}")
+        return "; ".join(parts)
+
     def told(self) -> list[str]:
         """Return a line for each."""
         lines = []

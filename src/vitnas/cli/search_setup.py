@@ -85,7 +85,7 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     net, space = load_supernet(source)
     options = net.config.to_dict()
     space = space.with_tied() if asked.tied == "on" else space
-    name = name or _default_name(asked)
+    name = layout.search_name(vars(asked))
     folder = asked.run / layout.SEARCHES / name
     costs, measured = search_costs(
         asked.run, folder, space, options, limits, given, asked.device, measures
@@ -122,6 +122,7 @@ def prepare(asked: SimpleNamespace) -> Prepared:
         folder=folder,
         racing=asked.racing == "on",
         evaluated_on=scoring.told,
+        measured_on=measured.measured_on(),
         scorer=asked.scorer,
         predictor=find_predictor(asked.predictor, space, options, asked.seed),
         oversample=4 if asked.oversample is None else asked.oversample,
@@ -129,14 +130,3 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     )
     settings = Settings(space, limits, strategy, given, asked.seed, scoring.told, asked.scorer)
     return Prepared(name, folder, settings, costs, measured, scoring, call)
-
-
-def _default_name(asked: SimpleNamespace) -> str:
-    parts = [asked.strategy]
-    if asked.tied == "on":
-        parts.append("tied")
-    if asked.scorer != TOP1:
-        parts.append(asked.scorer)
-    if asked.predictor:
-        parts += ["with", asked.predictor]
-    return "-".join(parts)

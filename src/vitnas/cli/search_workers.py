@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -46,10 +46,17 @@ def search_together(
                 shown(record)
         return bool(news)
 
-    run_workers(partial(_work, asked=vars(asked), threads=threads), asked.workers, watch)
+    words = vars(asked) | {"measure": _measure(asked.measure, prepared.measured.threads)}
+    run_workers(partial(_work, asked=words, threads=threads), asked.workers, watch)
     done = [record for record in read(prepared.folder)[1] if record.done]
     most = len(done) if asked.trials is None else asked.trials
     return sorted((r for r in done if r.index < most), key=lambda record: record.index)
+
+
+def _measure(given: Sequence[str], threads: int | None) -> list[str]:
+    """Return settings to measure with that say the threads, so that workers take the same table."""
+    rest = [word for word in given if not word.startswith("threads=")]
+    return rest if threads is None else [*rest, f"threads={threads}"]
 
 
 def _work(place: int, asked: dict[str, Any], threads: int) -> None:

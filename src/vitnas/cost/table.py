@@ -9,6 +9,7 @@ A space with very many kinds has some measured, and the rest estimated from thos
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import random
@@ -119,8 +120,14 @@ class LatencyTable:
         self._seconds[kind] = self._fitted(kind)
         return self._seconds[kind]
 
-    def save(self, path: str | Path) -> Path:
-        """Write the table as JSON, atomically."""
+    @property
+    def digest(self) -> str:
+        """A short name for its figures; of two that were measured apart it differs."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able record."""
         rows = [
             {
                 "role": kind.role,
@@ -130,7 +137,7 @@ class LatencyTable:
             }
             for kind, row in self.rows.items()
         ]
-        record = {
+        return {
             "version": VERSION,
             "family": self.family,
             "options": dict(self.options),
@@ -140,7 +147,10 @@ class LatencyTable:
             "error": dataclasses.asdict(self.error),
             "rows": rows,
         }
-        return files.write_json(path, record)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table as JSON, atomically."""
+        return files.write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:

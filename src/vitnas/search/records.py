@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -33,6 +33,8 @@ class Settings:
 
     `scorer` says what the score is: the measured top-1, or a zero-cost proxy, which is none. A
     ledger holds scores of one kind. Where a `predictor` chose, it was among `oversample` proposals.
+    Latency depends on who measured it, and so do proposals that it limits: `measured_on` names the
+    hardware and the table.
     """
 
     space: Space
@@ -44,6 +46,7 @@ class Settings:
     scorer: str = TOP1
     predictor: str = ""
     oversample: int = 1
+    measured_on: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able record."""
@@ -57,6 +60,7 @@ class Settings:
             "scorer": self.scorer,
             "predictor": self.predictor,
             "oversample": self.oversample,
+            "measured_on": self.measured_on,
         }
 
     @classmethod
@@ -86,6 +90,7 @@ class Record:
     state: State
     at_most: float | None = None
     predicted: float | None = None  # what a predictor guessed before the evaluation
+    ended: float = field(default=math.nan, compare=False)  # seconds since 1970
 
     @property
     def done(self) -> bool:
@@ -140,12 +145,18 @@ def to_trial(
 
 def refuse_difference(where: object, stored: Settings, given: Settings) -> None:
     """Refuse to put the trials of two searches into one ledger."""
-    for field in dataclasses.fields(Settings):
-        old, new = getattr(stored, field.name), getattr(given, field.name)
+    for name in (one.name for one in dataclasses.fields(Settings)):
+        old, new = getattr(stored, name), getattr(given, name)
+        if old != new and name == "measured_on":
+            raise InputError(
+                f"{where} holds a search with costs of {old or 'no machine'}, not of "
+                f"{new or 'none'}; all workers need that hardware and one table: copy latency.json "
+                "from the search's folder on the machine that began it, or use another folder"
+            )
         if old != new:
             raise InputError(
-                f"{where} holds a search with {field.name} {_show(old, new)}, "
-                f"not {_show(new, old)}; repeat it with the same {field.name} to resume, "
+                f"{where} holds a search with {name} {_show(old, new)}, "
+                f"not {_show(new, old)}; repeat it with the same {name} to resume, "
                 "or use another folder"
             )
 
@@ -200,6 +211,7 @@ def to_record(where: object, trial: FrozenTrial) -> Record:
             state=states.get(trial.state.name, "failed"),
             at_most=float(attributes["at_most"]) if trial.state.name == "PRUNED" else None,
             predicted=attributes.get("predicted"),
+            ended=trial.datetime_complete.timestamp() if trial.datetime_complete else math.nan,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -50,6 +50,7 @@ def search(
     together: int = 16,
     racing: bool = True,
     evaluated_on: str = "",
+    measured_on: str = "",
     scorer: str = TOP1,
     predictor: Predictor | None = None,
     oversample: int = 4,
@@ -70,9 +71,10 @@ def search(
     `costs` are recorded for every architecture, limited or not. The search ends after `trials`
     evaluations, earlier ones of the same folder among them, or with the strategy's own schedule,
     or with the space, whichever comes first. `evaluated_on` names the weights and the split that
-    the scores belong to, `scorer` says what they are. With a `predictor` each evaluation is that of
-    the most promising of `oversample` proposals (`vitnas.search.assisted`). `on_trial` is called
-    for every record in the order of evaluation, for those of an earlier run as well.
+    the scores belong to, `measured_on` the hardware and the table of costs that were measured,
+    `scorer` says what the scores are. With a `predictor` each evaluation is that of the most
+    promising of `oversample` proposals (`vitnas.search.assisted`). `on_trial` is called for every
+    record in the order of evaluation, for those of an earlier run as well.
 
     The same call resumes a search that was interrupted or killed: the searcher is a deterministic
     function of the seed and the scores, so it is asked and told again what the ledger has, without
@@ -99,6 +101,7 @@ def search(
         scorer,
         predictor.name if predictor else "",
         oversample if predictor else 1,
+        measured_on,
     )
     _check(settings, costs, trials, together)
     searcher = make_searcher(strategy, space, window, seed, settings.options)
