@@ -165,24 +165,26 @@ def test_conversion(server: Server, root: Path) -> None:
             assert written == (path / "model.safetensors").read_bytes()
 
 
-def test_export(server: Server, root: Path) -> None:
+@pytest.mark.parametrize(
+    ("victim", "to", "kills"),
+    [("export", "timm", 8), pytest.param("export_onnx", "onnx", 4, marks=pytest.mark.slow)],
+)
+def test_export(victim: str, to: str, kills: int, server: Server, root: Path) -> None:
     """The exported folder is there as a whole, each of its files, or not at all."""
 
     def whole(folder: Path) -> None:
         assert set(victims.safe(folder)) <= {0}
-        if not (folder / "timm").exists():
+        if not (folder / to).exists():
             assert not victims.safe(folder), "an export is lost"
             return
-        for path in (root / "whole" / "timm").iterdir():
-            written = folder / "timm" / path.name
+        for path in (root / "whole" / to).iterdir():
+            written = folder / to / path.name
             assert written.read_bytes() == path.read_bytes()
 
-    for folder in kill(server, "export", 8, root, whole):
-        names = [
-            sorted(path.name for path in (f / "timm").iterdir()) for f in (folder, root / "whole")
-        ]
+    for folder in kill(server, victim, kills, root, whole):
+        names = [sorted(path.name for path in (f / to).iterdir()) for f in (folder, root / "whole")]
         assert names[0] == names[1]
-        assert sorted(path.name for path in folder.iterdir()) == ["model", "timm"]
+        assert sorted(path.name for path in folder.iterdir()) == ["model", to]
 
 
 def test_search(server: Server, root: Path) -> None:

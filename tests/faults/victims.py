@@ -126,15 +126,20 @@ def convert(folder: Path) -> None:
             say(folder, number)
 
 
-def export(folder: Path) -> None:
-    """Export a small model for timm, as a folder that is there when it is whole."""
+def export(folder: Path, to: str = "timm") -> None:
+    """Export a small model, as a folder that is there when it is whole."""
     from vitnas.export import export_model
 
     if not (folder / "model" / "config.json").exists():
         vitnas.save(small_net().extract(ARCHS[0]), folder / "model", classes=list("0123456789"))
-    if not (folder / "timm").exists():
-        export_model(folder / "model", "timm", folder / "timm")
+    if not (folder / to).exists():
+        export_model(folder / "model", to, folder / to)
         say(folder, 0)
+
+
+def export_onnx(folder: Path) -> None:
+    """Export to ONNX, which takes seconds."""
+    export(folder, "onnx")
 
 
 def evaluate(arch: Arch) -> dict[str, float]:
@@ -155,5 +160,5 @@ def search(folder: Path) -> None:
 
 VICTIMS: dict[str, Callable[[Path], None]] = {
     function.__name__: function
-    for function in (train, save, checkpoint, extract, convert, export, search)
+    for function in (train, save, checkpoint, extract, convert, export, export_onnx, search)
 }
