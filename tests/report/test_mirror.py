@@ -11,7 +11,7 @@ import pytest
 
 from report import demo
 from vitnas.report.contents import Study
-from vitnas.report.mirror import Mirror, as_trial, dashboard_figures, published
+from vitnas.report.mirror import MOST, Mirror, as_trial, dashboard_figures, published
 from vitnas.search.ledger import Settings, read
 from vitnas.search.racing import one_by_one
 from vitnas.search.study import search
@@ -99,6 +99,17 @@ def test_damage_is_told_once(made: Path, tmp_path: Path, caplog: pytest.LogCaptu
     assert len(caplog.messages) == 1
     assert "study.journal" in caplog.messages[0]
     assert len(mirror) == 1
+
+
+def test_figures_of_many_trials_stay_small(made: Path) -> None:
+    records = [
+        replace(record, number=i, generation=i)
+        for i, record in enumerate(demo.records(100) * (2 * MOST // 100))
+    ]
+    drawn = dict(dashboard_figures(made, Study("many", SETTINGS, records)))
+    assert sum(len(figure.to_json()) for figure in drawn.values()) < 700_000
+    for name in ("score-against-params", "best-so-far"):
+        assert f"of {2 * MOST:,} trials" in drawn[name].layout.xaxis.title.text
 
 
 def test_published_nets_stand_beside_a_search_that_compares(made: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -83,6 +85,33 @@ def test_it_serves_a_copy_to_this_machine_alone(
         port = int(address.split(":")[2].split("/")[0])
         with pytest.raises(InputError, match=f"can't serve at 127.0.0.1:{port}: Address already"):
             dashboard([made], port=port).__enter__()
+
+
+def test_data_is_sent_whole_and_packed(made: Path) -> None:
+    with dashboard([made], port=0) as address:
+        plain = ask(address, "/api/studies/0")
+        url = address.replace("/dashboard/", "/api/studies/0")
+        request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body = answer.read()
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert int(answer.headers["Content-Length"]) == len(body)
+    assert json.loads(gzip.decompress(body)) == plain
+    assert len(body) < len(json.dumps(plain)) / 4
+
+
+def test_no_figure_is_read_while_it_is_written() -> None:
+    lock, seen = threading.Lock(), []
+
+    def app(environ: Any, start: Any) -> list[bytes]:
+        seen.append(lock.locked())
+        start("200 OK", [])
+        return [b"x"]
+
+    served = serve._packed(app, lock)
+    for path in ("/api/studies/1", "/dashboard/"):
+        assert list(served({"PATH_INFO": path}, lambda *_: print)) == [b"x"]
+    assert seen == [True, False]
 
 
 def test_what_cannot_be_viewed_is_refused(

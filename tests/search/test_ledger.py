@@ -15,7 +15,7 @@ import pytest
 
 from vitnas.errors import InputError
 from vitnas.search.journal import open_journal, open_study
-from vitnas.search.ledger import Ledger, Record, Settings, read
+from vitnas.search.ledger import Follower, Ledger, Record, Settings, read
 from vitnas.search.limits import Limit
 from vitnas.testing.searchers import SMALL, TINY
 
@@ -161,6 +161,30 @@ def test_opening_fails_what_an_older_version_left_running(tmp_path: Path) -> Non
     assert [record.state for record in records] == ["complete", "failed", "complete"]
     assert records[0] == EXPECTED
     assert _foreign(tmp_path).trials[1].user_attrs["failure"] == "interrupted"
+
+
+def test_a_follower_sees_what_is_new_once_it_has_ended(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    assert (follower.settings(), follower.news()) == (None, [])
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        assert follower.settings() == Settings.from_dict(SETTINGS.to_dict())
+        first = _record(ledger)
+        assert follower.news() == [first]
+        assert follower.news() == []
+        second, third = _record(ledger, 1), _record(ledger, 2)
+        assert follower.news() == [second, third]
+    study = _foreign(tmp_path)
+    trial = study.ask()  # as an older version began one
+    for name, value in {"index": 3, "origin": "x", "parents": [], "generation": 0}.items():
+        trial.set_user_attr(name, value)
+    trial.set_user_attr("arch", ARCH.to_dict())
+    assert follower.news() == []
+    study.tell(trial, 0.5)
+    assert [record.number for record in follower.news()] == [3]
+    with (tmp_path / "study.journal").open("a") as file:
+        file.write('{"op_code": 99}\n')
+    with pytest.raises(InputError, match=r"study\.journal is damaged"):
+        follower.news()
 
 
 @pytest.mark.parametrize(

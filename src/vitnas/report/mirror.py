@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from vitnas.report import figures
 from vitnas.report.contents import Study, objectives
 from vitnas.report.figures.style import plain
 from vitnas.run import METRICS, SEARCHES
-from vitnas.search.ledger import JOURNAL, TOP1, Record, Settings, read
+from vitnas.search.ledger import JOURNAL, TOP1, Follower, Record, Settings
+from vitnas.search.records import once
 
 if TYPE_CHECKING:
     from optuna import Study as Copy
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 BEST = 4  # architectures drawn
+MOST = 2_000  # trials drawn as dots; the page asks for all figures again and again
 STATES = {"complete": "COMPLETE", "stopped": "PRUNED", "running": "RUNNING", "failed": "FAIL"}
 
 
@@ -40,18 +43,24 @@ class _Followed:
 
     run: Path
     folder: Path
+    ledger: Follower
     seen: tuple[Any, ...] = ()
     fault: str = ""
     copy: Copy | None = None
-    copied: int = 0
+    records: list[Record] = field(default_factory=list)
 
 
 @dataclass
 class Mirror:
-    """Copies of all searches of some runs; `update` brings them up to date."""
+    """Copies of all searches of some runs; `update` brings them up to date.
+
+    Who reads the storage meanwhile holds the lock, or may find one half of a figure old and the
+    other new.
+    """
 
     runs: Sequence[Path]
     storage: InMemoryStorage = field(init=False)
+    lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _followed: dict[Path, _Followed] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,7 +72,9 @@ class Mirror:
         """Copy what is new; return how many searches had something new."""
         for run in self.runs:
             for path in sorted((run / SEARCHES).glob(f"*/{JOURNAL}")):
-                self._followed.setdefault(path.parent, _Followed(run, path.parent))
+                folder = path.parent
+                if folder not in self._followed:
+                    self._followed[folder] = _Followed(run, folder, Follower(folder))
         return sum(self._update(followed) for followed in self._followed.values())
 
     def __len__(self) -> int:
@@ -74,24 +85,26 @@ class Mirror:
         now = (_stamp(followed.folder / JOURNAL), _stamp(followed.run / METRICS))
         if now == followed.seen:
             return False
+        followed.seen = now
         try:
-            settings, records = read(followed.folder)
+            settings, fresh = followed.ledger.settings(), followed.ledger.news()
+            if settings is None:
+                raise InputError(f"{followed.folder / JOURNAL} holds no search of vitnas")
         except InputError as error:
             if str(error) != followed.fault:  # told once
                 _log.warning("%s", error)
-            followed.fault, followed.seen = str(error), now
+            followed.fault = str(error)
             return False
-        if followed.copy is None:
-            followed.copy = self._create(followed, settings)
-        for record in records[followed.copied :]:
-            if record.state == "running":  # is copied when it has ended
-                break
-            followed.copy.add_trial(as_trial(record, settings))
-            followed.copied += 1
+        copy = followed.copy = followed.copy or self._create(followed, settings)
+        followed.records += fresh
+        records = once(followed.records)
         study = Study(followed.folder.name, settings, records)
-        for name, figure in dashboard_figures(followed.run, study):
-            _attach(followed.copy, name, figure)
-        followed.seen = now
+        drawn = list(dashboard_figures(followed.run, study))
+        with self.lock:
+            for record in records[len(records) - len(fresh) :]:
+                copy.add_trial(as_trial(record, settings))
+            for name, figure in drawn:
+                _attach(copy, name, figure)
         return True
 
     def _create(self, followed: _Followed, settings: Settings) -> Copy:
@@ -159,10 +172,13 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
         if any(cost in record.metrics for record in records):
             limit = limit_of([study], cost)
             marked = published(study, cost)
-            figure = figures.pareto(shown, cost=cost, limit=limit, marked=marked, score=score)
+            figure = figures.pareto(
+                shown, cost=cost, limit=limit, marked=marked, score=score, most=MOST
+            )
             yield f"score-against-{cost}", figure
-    yield "best-so-far", figures.best_so_far(shown, score=score)
-    yield "hypervolume", figures.hypervolume_so_far(shown, costs=front_costs([study]))
+    yield "best-so-far", figures.best_so_far(shown, score=score, most=MOST)
+    volumes = figures.hypervolume_so_far(shown, costs=front_costs([study]), most=MOST)
+    yield "hypervolume", volumes
     yield "choices-of-the-best-over-generations", figures.choices_over_generations(records)
     yield "choices-of-the-best-by-layer", figures.choices_of_elites(records)
     best = {f"trial {r.number}: {r.score:.4g}": r.arch for r in figures.elites(records)[:BEST]}

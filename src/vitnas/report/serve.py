@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import logging
 import threading
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 POLL = 1.0  # seconds between looks at the ledgers
+FAST = 1  # compression level; a slower one makes it little smaller
 SHARE = 0.25  # of a core that copying may take, so that it does not slow the search
 
 
@@ -40,7 +42,7 @@ def dashboard(runs: Sequence[Path], host: str = LOOPBACK, port: int = 8080) -> I
     mirror.update()
     if not len(mirror):
         raise InputError(f"no search to view in {', '.join(map(str, runs))}")
-    guarded = _guarded(app(mirror.storage), host)
+    guarded = _guarded(_packed(app(mirror.storage), mirror.lock), host)
     try:
         server = make_server(host, port, guarded, server_class=_Server, handler_class=_Handler)
     except (OSError, OverflowError) as error:
@@ -98,6 +100,30 @@ def _guarded(app: WSGIApplication, host: str) -> WSGIApplication:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _refuse(start, "403 Forbidden", "this is a copy to look at; nothing is changed")
         return app(environ, start)
+
+    return serve
+
+
+def _packed(app: WSGIApplication, lock: threading.Lock) -> WSGIApplication:
+    """Hold a lock while data is asked for, and send it compressed where the browser takes that."""
+
+    def serve(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if not environ["PATH_INFO"].startswith("/api/"):
+            return app(environ, start)
+        told: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], error: Any = None, /) -> Any:
+            told.append((status, headers))
+
+        with lock:
+            body = b"".join(app(environ, keep))
+        status, headers = told[-1]
+        headers = [header for header in headers if header[0].lower() != "content-length"]
+        if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+            body = gzip.compress(body, FAST)
+            headers.append(("Content-Encoding", "gzip"))
+        start(status, [*headers, ("Content-Length", str(len(body)))])
+        return [body]
 
     return serve
 

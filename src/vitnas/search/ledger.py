@@ -10,6 +10,7 @@ the attribute `at_most`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,16 +62,20 @@ def read(folder: str | Path) -> tuple[Settings, list[Record]]:
     from vitnas.search.journal import open_journal
 
     path = Path(folder) / JOURNAL
-    storage = open_journal(path, write=False)
-    attributes: Mapping[str, Any] = {}
-    if STUDY in {study.study_name for study in storage.get_all_studies()}:
-        identity = storage.get_study_id_from_name(STUDY)
-        attributes = storage.get_study_user_attrs(identity)
+    attributes, trials = _content(open_journal(path, write=False))
     if "settings" not in attributes:
         raise InputError(f"{path} holds no search of vitnas")
-    trials = storage.get_all_trials(identity, deepcopy=False)
     records = once(to_record(path, trial) for trial in trials)
     return to_settings(path, attributes["settings"]), records
+
+
+def _content(storage: BaseStorage) -> tuple[Mapping[str, Any], list[FrozenTrial]]:
+    """Return the attributes and the trials of the search, nothing as long as there is none."""
+    if STUDY not in {study.study_name for study in storage.get_all_studies()}:
+        return {}, []
+    identity = storage.get_study_id_from_name(STUDY)
+    trials = storage.get_all_trials(identity, deepcopy=False)
+    return storage.get_study_user_attrs(identity), trials
 
 
 class Follower:
@@ -81,21 +86,37 @@ class Follower:
         self._storage: BaseStorage | None = None
         self._seen = 0
 
+    def settings(self) -> Settings | None:
+        """Return what is searched, None as long as that is not written.
+
+        Raises:
+            InputError: the journal is damaged or can't be read.
+        """
+        stored = self._look()[0].get("settings")
+        return None if stored is None else to_settings(self._path, stored)
+
     def news(self) -> list[Record]:
-        """Return the trials that were not returned before."""
-        from vitnas.search.journal import open_journal
+        """Return the trials that were not returned before, up to one that has not ended.
+
+        Raises:
+            InputError: the journal is damaged or can't be read.
+        """
+        trials = self._look()[1][self._seen :]
+        fresh = list(itertools.takewhile(lambda trial: trial.state.is_finished(), trials))
+        self._seen += len(fresh)
+        return [to_record(self._path, trial) for trial in fresh]
+
+    def _look(self) -> tuple[Mapping[str, Any], list[FrozenTrial]]:
+        from vitnas.search.journal import DAMAGE, open_journal
 
         if self._storage is None:
             if not self._path.exists():
-                return []
+                return {}, []
             self._storage = open_journal(self._path, write=False)
         try:
-            study = self._storage.get_study_id_from_name(STUDY)
-        except KeyError:
-            return []
-        trials = self._storage.get_all_trials(study, deepcopy=False)
-        fresh, self._seen = trials[self._seen :], len(trials)
-        return [to_record(self._path, trial) for trial in fresh]
+            return _content(self._storage)
+        except (OSError, *DAMAGE) as error:
+            raise InputError(f"{self._path} is damaged: {error!r}") from error
 
 
 class Ledger:

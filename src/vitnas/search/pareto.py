@@ -19,8 +19,8 @@ def front(points: Sequence[Sequence[float]], maximize: Sequence[bool]) -> list[i
     rows = _lower_is_better(points, maximize)
     found: list[int] = []
     for index in sorted(range(len(rows)), key=rows.__getitem__):
-        # sorted: whoever dominates this point has come before it
-        if not any(_dominates(rows[other], rows[index]) for other in found):
+        # sorted: whoever dominates this point has come before it, of two objectives the last one
+        if not any(_dominates(rows[other], rows[index]) for other in reversed(found)):
             found.append(index)
     return found
 

@@ -26,6 +26,7 @@ def summary(space: Space, arch: Arch) -> dict[str, Scalar]:
     return {name: _reduce(choice, arch[choice.name]) for name, choice in _parameters(space)}
 
 
+@lru_cache(maxsize=8)  # asked for every trial
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """Return the range of each summary value."""
     from optuna.distributions import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vitnas.arch import Arch, Scalar, Value
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from vitnas.search.ledger import Record
+
+_ABSENT = object()
 
 Place: TypeAlias = tuple[str, tuple[int, ...]]  # a gene, and (), (layer,) or (stage, layer)
 
@@ -44,23 +47,19 @@ def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
     """
     from plotly.graph_objects import Figure
 
-    best = [dict(flat(record.arch)) for record in elites(records, share)]
-    every = [dict(flat(record.arch)) for record in complete(records)]
-    found: dict[Place, set[Scalar]] = {}
-    for genes in every:
-        for place, value in genes.items():
-            found.setdefault(place, set()).add(value)
+    trials, elite = complete(records), elites(records, share)
+    best = counted(record.arch for record in elite)
+    every = counted(record.arch for record in trials)
     # genes of the net first, then gene by gene the layers in order
-    order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in found))}
-    shown = {place for genes in best for place in genes}
-    names = [place for place, values in found.items() if len(values) > 1 and place in shown]
+    order = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in every))}
+    names = [place for place, counts in every.items() if len(counts) > 1 and place in best]
     names.sort(key=lambda place: (len(place[1]) > 0, order[place[0]], place[1]))
     figure = Figure(layout=layout(90 + 24 * max(len(names), 6), barmode="stack", bargap=0.15))
     figure.update_layout(showlegend=False, uniformtext={"minsize": 9, "mode": "hide"})
     figure.update_layout(meta={"share": share})
-    for rank in range(max((len(found[name]) for name in names), default=0)):
-        figure.add_bar(**_segments(rank, names, found, best, every))
-    figure.update_xaxes(axis(f"share of the best {len(best)} of {len(every)}", tickformat=".0%"))
+    for rank in range(max((len(every[name]) for name in names), default=0)):
+        figure.add_bar(**_segments(rank, names, best, every))
+    figure.update_xaxes(axis(f"share of the best {len(elite)} of {len(trials)}", tickformat=".0%"))
     rows = list(range(len(names)))
     texts = [label(_name(place), 40) for place in names]
     span = [len(names) - 0.5, -0.5]
@@ -68,10 +67,17 @@ def choices_of_elites(records: Sequence[Record], share: float = 0.1) -> Figure:
     return figure if names else say_empty(figure, "no gene differs between the completed trials")
 
 
-def flat(arch: Arch) -> Iterator[tuple[Place, Scalar]]:
-    """Yield every single value with its gene and its place inside the gene."""
-    for name, gene in arch.items():
-        yield from (((name, place), value) for place, value in _values(gene))
+def counted(archs: Iterable[Arch]) -> dict[Place, Counter[Scalar]]:
+    """Return how many architectures have each value, for every place of every gene."""
+    genes: dict[str, list[Value]] = {}
+    for arch in archs:
+        for name, gene in arch.items():
+            genes.setdefault(name, []).append(gene)
+    return {
+        (name, place): Counter(values)
+        for name, found in genes.items()
+        for place, values in _columns(found)
+    }
 
 
 def ordered(values: Iterable[Scalar]) -> list[Scalar]:
@@ -87,12 +93,21 @@ def shade(rank: int, count: int) -> str:
     return str(color)
 
 
-def _values(gene: Value, place: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Scalar]]:
-    if not isinstance(gene, tuple):
-        yield place, gene
-        return
-    for i, part in enumerate(gene, 1):
-        yield from _values(part, (*place, i))
+def _columns(
+    genes: Iterable[Value], place: tuple[int, ...] = ()
+) -> Iterator[tuple[tuple[int, ...], list[Scalar]]]:
+    """Yield each place of a gene with the values that the architectures have there."""
+    single: list[Scalar] = []
+    layered: list[tuple[Any, ...]] = []
+    for gene in genes:
+        if isinstance(gene, tuple):
+            layered.append(gene)
+        else:
+            single.append(gene)
+    if single:
+        yield place, single
+    for i, column in enumerate(zip_longest(*layered, fillvalue=_ABSENT), 1):
+        yield from _columns((part for part in column if part is not _ABSENT), (*place, i))
 
 
 def _name(place: Place) -> str:
@@ -102,21 +117,20 @@ def _name(place: Place) -> str:
 def _segments(
     rank: int,
     names: Sequence[Place],
-    found: Mapping[Place, set[Scalar]],
-    best: Sequence[Mapping[Place, Scalar]],
-    every: Sequence[Mapping[Place, Scalar]],
+    best: Mapping[Place, Counter[Scalar]],
+    every: Mapping[Place, Counter[Scalar]],
 ) -> dict[str, Any]:
     """Return the bars of the values with this rank among the values of each gene."""
     rows, shares, texts, hovers, colors = [], [], [], [], []
-    counted: list[list[Any]] = []
+    told: list[list[Any]] = []
     for row, place in enumerate(names):
-        values = ordered(found[place])
+        values = ordered(every[place])
         if rank >= len(values):
             continue
         value = values[rank]
-        share, overall = _share(place, value, best), _share(place, value, every)
+        share, overall = (counts[place][value] / counts[place].total() for counts in (best, every))
         rows.append(row)
-        counted.append([place[0], list(place[1]), value])
+        told.append([place[0], list(place[1]), value])
         shares.append(share)
         texts.append(f"{label(value, 20)} · {share:.0%}")
         hovers.append(
@@ -134,11 +148,5 @@ def _segments(
         "marker": {"color": colors},
         "customdata": hovers,
         "hovertemplate": "%{customdata}<extra></extra>",
-        "meta": {"role": "share", "counted": counted},
+        "meta": {"role": "share", "counted": told},
     }
-
-
-def _share(place: Place, value: Scalar, archs: Sequence[Mapping[Place, Scalar]]) -> float:
-    """Return how many of the architectures that have the gene take the value."""
-    counts = Counter(genes[place] for genes in archs if place in genes)
-    return counts[value] / counts.total() if counts else 0.0

@@ -13,13 +13,13 @@ from vitnas.report.figures.style import (
     SYMBOLS,
     TEXT,
     axis,
-    complete,
     evaluated,
     finite,
     label,
     layout,
     say_empty,
 )
+from vitnas.report.figures.thinning import corners, dots, say_thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -28,34 +28,43 @@ if TYPE_CHECKING:
 
 
 def best_so_far(
-    records_by_strategy: Mapping[str, Sequence[Record]], *, score: str = "score"
+    records_by_strategy: Mapping[str, Sequence[Record]],
+    *,
+    score: str = "score",
+    most: int | None = None,
 ) -> Figure:
     """Draw, for every study, the best score after each evaluated trial and the scores themselves.
 
     Records are taken in the order given, which should be that of evaluation. A trial that was
     stopped early is counted but has no dot: it can't have been better than the best before it.
+    Of more than `most` trials the best tenth have dots, and of the others every k-th; the line is
+    exact.
     """
     from plotly.graph_objects import Figure
 
     figure = Figure(layout=layout(360, hovermode="closest"))
+    drawn = count = 0
     for index, (name, records) in enumerate(records_by_strategy.items()):
         ended = enumerate(evaluated(records), 1)
         points = [(trial, record) for trial, record in ended if record.state == "complete"]
         trials, scores = [trial for trial, _ in points], [record.score for _, record in points]
+        best = list(accumulate(scores, max))
+        shown, rises = dots(scores, most), corners(best, most)
+        drawn, count = drawn + len(shown), count + len(points)
         color = COLORS[index % len(COLORS)]
         figure.add_scatter(
-            x=trials,
-            y=scores,
+            x=[trials[place] for place in shown],
+            y=[scores[place] for place in shown],
             mode="markers",
             marker={"color": color, "size": 4, "opacity": 0.5},
-            customdata=[[record.number] for _, record in points],
+            customdata=[[points[place][1].number] for place in shown],
             hovertemplate="trial %{customdata[0]}: %{y:.4g}<extra></extra>",
             showlegend=False,
             meta={"role": "dots", "search": name},
         )
         figure.add_scatter(
-            x=trials,
-            y=list(accumulate(scores, max)),
+            x=[trials[place] for place in rises],
+            y=[best[place] for place in rises],
             name=label(name),
             line={"color": color, "width": 2.5, "shape": "hv", "dash": DASHES[index % len(DASHES)]},
             mode="lines",
@@ -64,8 +73,8 @@ def best_so_far(
         )
     figure.update_xaxes(axis("evaluated trials", rangemode="tozero"))
     figure.update_yaxes(axis(label(f"best {score}", 40)))
-    some = any(complete(records) for records in records_by_strategy.values())
-    return figure if some else say_empty(figure, "no completed trials yet")
+    say_thinned(figure, drawn, count)
+    return figure if count else say_empty(figure, "no completed trials yet")
 
 
 def training_curves(metrics: Iterable[Mapping[str, Any]]) -> Figure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Scalar
 from vitnas.errors import InputError
-from vitnas.report.figures.choices import elites, flat, ordered, shade
+from vitnas.report.figures.choices import counted, elites, ordered, shade
 from vitnas.report.figures.panels import panels
 from vitnas.report.figures.style import axis, complete, label, layout, say_empty
 
@@ -64,9 +64,8 @@ def _ends(trials: Sequence[Record]) -> list[int]:
 def _shares(best: Sequence[Record]) -> Shares:
     """Return how often each gene has each value, in all layers."""
     found: dict[str, Counter[Scalar]] = {}
-    for record in best:
-        for (name, _), value in flat(record.arch):
-            found.setdefault(name, Counter())[value] += 1
+    for (name, _), counts in counted(record.arch for record in best).items():
+        found.setdefault(name, Counter()).update(counts)
     return found
 
 

@@ -19,6 +19,7 @@ from vitnas.report.figures.style import (
     quantity,
     say_empty,
 )
+from vitnas.report.figures.thinning import dots, say_thinned
 from vitnas.search.pareto import front
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def pareto(
     limit: Limit | None = None,
     marked: Mapping[str, tuple[float, float]] | None = None,
     score: str = "score",
+    most: int | None = None,
 ) -> Figure:
     """Draw the score of every completed trial against one of its costs, and the Pareto front.
 
@@ -52,6 +54,8 @@ def pareto(
         limit: the window of costs that was allowed, which is shaded.
         marked: cost and score of nets to point out by name.
         score: what the score is, for the axis.
+        most: draw about so many trials of a study at most, and say so. Its front and its best tenth
+            are whole, the others are thinned evenly.
 
     Raises:
         InputError: the trials have no such cost.
@@ -64,10 +68,14 @@ def pareto(
         raise unknown("cost", cost, known)
     figure = Figure(layout=layout(430, hovermode="closest"))
     points: list[tuple[float, float]] = []
+    drawn = 0
     for index, (name, records) in enumerate(studies.items()):
         costed = [record for record in records if cost in record.metrics]
-        points += [(record.metrics[cost], record.score) for record in costed]
-        figure.add_scatter(**_cloud(name, index, costed, cost))
+        own = [(record.metrics[cost], record.score) for record in costed]
+        shown = dots([y for _, y in own], most, _front(own) if most else ())
+        figure.add_scatter(**_cloud(name, index, [costed[place] for place in shown], cost))
+        points += own
+        drawn += len(shown)
     _add_front(figure, points)
     _add_marked(figure, dict(marked or {}), points)
     xs = [x for x, _ in [*points, *(marked or {}).values()]]
@@ -75,6 +83,7 @@ def pareto(
     title = NAMES.get(cost, cost)
     figure.update_xaxes(axis(label(title, 40), tickformat="~s", range=window, nticks=8))
     figure.update_yaxes(axis(label(score, 40)))
+    say_thinned(figure, drawn, len(points))
     return figure if xs else say_empty(figure, "no completed trials yet")
 
 
@@ -111,7 +120,7 @@ def _nothing(record: Record) -> str:
 
 
 def _add_front(figure: Figure, points: Sequence[tuple[float, float]]) -> None:
-    best = [points[i] for i in front(points, maximize=(False, True))]
+    best = [points[i] for i in _front(points)]
     figure.add_scatter(
         x=[x for x, _ in best],
         y=[y for _, y in best],
@@ -122,6 +131,10 @@ def _add_front(figure: Figure, points: Sequence[tuple[float, float]]) -> None:
         marker={"symbol": "circle-open", "size": 12, "line": {"width": 1.5}},
         hoverinfo="skip",
     )
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[int]:
+    return front(points, maximize=(False, True))
 
 
 def _add_marked(

@@ -17,6 +17,7 @@ from vitnas.report.figures.style import (
     layout,
     say_empty,
 )
+from vitnas.report.figures.thinning import corners
 from vitnas.search.pareto import hypervolumes
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def hypervolume_so_far(
-    records_by_strategy: Mapping[str, Sequence[Record]], *, costs: Sequence[str] = ("macs",)
+    records_by_strategy: Mapping[str, Sequence[Record]],
+    *,
+    costs: Sequence[str] = ("macs",),
+    most: int | None = None,
 ) -> Figure:
     """Draw, for every study, the hypervolume of its front after each evaluated trial.
 
@@ -34,7 +38,8 @@ def hypervolume_so_far(
     highest costs of all studies, the reference point, to the highest score and the lowest costs, so
     a single trial that is best in everything would have 100 %. A marker is the end of a generation.
     Records are taken in the order given, which should be that of evaluation; a trial that was
-    stopped early is counted, and is dominated.
+    stopped early is counted, and is dominated. Of more than `most` trials the line has only those
+    at which it rises, and of more generations only every k-th has a marker.
     """
     from plotly.graph_objects import Figure
 
@@ -45,11 +50,14 @@ def hypervolume_so_far(
         return say_empty(figure, "no front yet: no two completed trials differ in score and cost")
     for index, (name, records) in enumerate(studies.items()):
         volumes = _volumes(records, costs, *box)
+        rises = corners(volumes, most)
         ends = list(_ends_of_generations(records))
+        if most is not None:
+            ends = ends[:: math.ceil(len(ends) / most) or 1]
         style = {"color": COLORS[index % len(COLORS)], "width": 2.5, "shape": "hv"}
         figure.add_scatter(
-            x=list(range(1, len(volumes) + 1)),
-            y=volumes,
+            x=[place + 1 for place in rises],
+            y=[volumes[place] for place in rises],
             name=label(name),
             mode="lines",
             line={**style, "dash": DASHES[index % len(DASHES)]},
