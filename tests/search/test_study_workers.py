@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from vitnas.testing.searchers import score
 from vitnas.testing.servers import grpc_proxy, postgres
 
 from . import working
-from .interrupted import run
+from .interrupted import TRIALS, run
 
 
 @contextmanager
@@ -86,6 +88,31 @@ def test_four_workers_of_which_two_are_killed(kind: str, strategy: str, tmp_path
         if kind != "journal":  # the ledger itself, without what the run keeps
             again = run(tmp_path / "elsewhere" / strategy, strategy, _untouched, ledger=address)
             assert proposals(again) == proposals(alone)
+
+
+@pytest.mark.slow  # PostgreSQL, and five processes
+@pytest.mark.parametrize("seed", range(4))
+def test_two_of_four_workers_are_killed_at_random_moments(seed: int, tmp_path: Path) -> None:
+    """At any moment: while it evaluates, claims, records, waits, or begins."""
+    rng = random.Random(seed)
+    alone = run(tmp_path / "alone" / "run")
+    folder = tmp_path / "shared" / "run"
+    folder.mkdir(parents=True)
+    moments = sorted(rng.randrange(TRIALS - 10) for _ in range(2))
+    with postgres() as server:
+        for name in "0123":
+            (folder.parent / f"{name}.txt").touch()
+        workers = [working.start(folder, "evolution", server.address, name) for name in "0123"]
+        for victim, moment in zip(workers, moments, strict=False):
+            while sum(map(len, working.noted(folder))) < moment:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.2))
+            victim.kill()
+        ends = [(worker.communicate(timeout=100)[1], worker.returncode) for worker in workers]
+        assert [code for _, code in ends] == [-9, -9, 0, 0], ends
+        check(folder, alone, dead=2)
+        again = run(tmp_path / "elsewhere" / "run", "evolution", _untouched, ledger=server.address)
+        assert proposals(again) == proposals(alone)
 
 
 def _untouched(*_: object) -> list[dict[str, float]]:
