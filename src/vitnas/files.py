@@ -18,6 +18,8 @@ from typing import Any
 
 from vitnas.errors import InputError
 
+LARGEST_JSON, LARGEST_YAML = 1 << 24, 1 << 20  # bytes
+
 
 def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> Path:
     """Write `content` to `path` atomically and return the path.
@@ -59,13 +61,11 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: the file is missing, unreadable or not JSON.
+        InputError: the file is missing, unreadable, not JSON, or larger than 16 MiB.
     """
-    path = Path(path)
+    content = _content(Path(path), str(path), LARGEST_JSON)
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror or error}") from error
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
 
@@ -83,21 +83,32 @@ def fingerprint(path: str | Path) -> str:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file of plain values.
+def read_yaml(path: str | Path, what: str = "") -> Any:
+    """Read a YAML file of plain values; messages say `what` it is, such as a recipe.
 
     Raises:
-        InputError: the file is missing, unreadable or not YAML.
+        InputError: the file is missing, unreadable, not YAML, or larger than 1 MiB.
     """
     from vitnas import yaml_text
 
-    path = Path(path)
+    source = f"{what} {path}".lstrip()
     try:
-        return yaml_text.parse(path.read_text(), str(path))
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror or error}") from error
+        text = _content(Path(path), source, LARGEST_YAML).decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from error
+        raise InputError(f"can't read {source}: {error}") from error
+    return yaml_text.parse(text, source)
+
+
+def _content(path: Path, source: str, largest: int) -> bytes:
+    """Read a file, unless it is larger than any of its kind and could fill the memory."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise InputError(f"can't read {source}: {error.strerror or error}") from error
+    if len(content) > largest:
+        raise InputError(f"can't read {source}: it has more than {largest >> 20} MiB")
+    return content
 
 
 @contextlib.contextmanager

@@ -67,10 +67,10 @@ def load(folder: str | Path) -> nn.Module:
     """
     folder = Path(folder)
     record = _read_record(folder)
-    with torch.random.fork_rng(devices=[]):
-        model = _rebuild(record, folder)
+    with torch.device("meta"):  # a config can ask for more memory than there is
+        expected = _rebuild(record, folder).state_dict()
     state = read_weights(folder / WEIGHTS)
-    faults = list(_misfits(state, model.state_dict()))
+    faults = list(_misfits(state, expected))
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise InputError(f"{folder}: weights don't fit the config: {'; '.join(faults[:5])}{more}")
@@ -81,6 +81,8 @@ def load(folder: str | Path) -> nn.Module:
             f"model was interrupted; save it again, or drop {FINGERPRINT!r} from {CONFIG} if the "
             "weights were replaced on purpose"
         )
+    with torch.random.fork_rng(devices=[]):
+        model = _rebuild(record, folder)
     if isinstance(model, Supernet):
         model.input = record.get("input")
     elif "input" in record:
@@ -217,5 +219,5 @@ def _rebuild(record: Mapping[str, Any], folder: Path) -> nn.Module:
         return build_static(made, make_config(made, arch, record["options"]), arch)
     except InputError as error:
         raise InputError(f"{folder / CONFIG}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{folder / CONFIG} is damaged: {error!r}") from error

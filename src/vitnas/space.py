@@ -24,6 +24,7 @@ from vitnas.genes import Position, describe, fill, has_shape, is_depth, lists, t
 __all__ = ["Choice", "Level", "Pick", "Position", "Space"]
 
 Pick: TypeAlias = "Callable[[Choice, Position], Scalar]"
+DEEPEST = 1000  # layers or stages: spaces come from files, and more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,18 @@ class Space:
             raise InputError(f"a space names each gene once, got {', '.join(names)}")
         if "depth" not in names:
             raise InputError("a space needs the choice depth")
-        if self.stages is not None and (not isinstance(self.stages, int) or self.stages < 1):
-            raise InputError(f"stages is {self.stages!r}; it must be a whole number from 1")
+        if self.stages is not None and not _few(self.stages):
+            raise InputError(
+                f"stages is {self.stages!r}; it must be a whole number from 1 to {DEEPEST}"
+            )
         depth = self["depth"]
         if depth.level != ("stage" if self.stages else "net"):
             raise InputError("depth has level stage in a space with stages, else net")
         rows = depth.values if depth.varies else (depth.values,)
-        if any(not isinstance(d, int) or d < 1 for row in rows for d in row):  # type: ignore[union-attr]
-            raise InputError(f"depth is {depth.values!r}; it must be whole numbers from 1")
+        if not all(_few(d) for row in rows for d in row):  # type: ignore[union-attr]
+            raise InputError(
+                f"depth is {depth.values!r}; it must be whole numbers from 1 to {DEEPEST}"
+            )
         places = self.stages or max(depth.at(()))
         for choice in self.choices:
             if choice.level == "stage" and not self.stages:
@@ -364,6 +369,10 @@ class Space:
                 index = "".join(f"[{i}]" for i in at)
                 values = ", ".join(map(str, allowed))
                 yield f"{choice.name}{index} is {gene!r}, the space allows {values}"
+
+
+def _few(value: Any) -> bool:
+    return isinstance(value, int) and 1 <= value <= DEEPEST
 
 
 def _widest(choice: Choice) -> int:

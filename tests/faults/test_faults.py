@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import multiprocessing
 import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
 
 from faults.victims import RECIPE, SEARCH, evaluate
 from train.runs import history, small_run
+from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search.racing import one_by_one
 from vitnas.search.study import search
@@ -100,6 +103,30 @@ def test_a_clock_that_jumps_back_changes_nothing(
     monkeypatch.undo()
     steady = search(SMALL, one_by_one(evaluate), folder=tmp_path / "steady", **SEARCH)
     assert [record.arch for record in found] == [record.arch for record in steady]
+
+
+def test_a_ledger_that_is_locked_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    """As by a program that copies it; a database that is gone: tests/search/test_remote.py."""
+    held: list[IO[bytes]] = []
+    waited: list[bool] = []
+
+    def lock_and_evaluate(arch: Arch) -> dict[str, float]:
+        if not held:
+            held.append((tmp_path / "search" / "study.journal").open("rb"))
+            fcntl.flock(held[0], fcntl.LOCK_EX)
+            threading.Timer(0.2, held[0].close).start()
+        return evaluate(arch)
+
+    found = search(
+        SMALL,
+        one_by_one(lock_and_evaluate),
+        folder=tmp_path / "search",
+        on_trial=lambda _: waited.append(held[0].closed),
+        **SEARCH,
+    )
+    steady = search(SMALL, one_by_one(evaluate), folder=tmp_path / "steady", **SEARCH)
+    assert waited == [True] * SEARCH["trials"]
+    assert [(one.arch, one.score) for one in found] == [(one.arch, one.score) for one in steady]
 
 
 def test_a_second_training_in_a_folder_is_refused(tmp_path: Path, whole: Path) -> None:

@@ -9,19 +9,25 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import resource
 import shutil
+import signal
 import struct
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vitnas
 from report import demo
+from train.runs import small_net
 from vitnas import folder
 from vitnas.cli.target import read_arch, read_target
 from vitnas.cost.conditions import Settings
@@ -277,6 +283,90 @@ def test_deep_json(opened: str, tmp_path: Path) -> None:
     saved = net(tmp_path)
     (saved / "config.json").write_text(opened * 200_000)
     assert outcome(folder.load, saved)
+
+
+def every_part(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each container of a value of JSON with each of its keys."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], (dict, list)):
+            yield from every_part(value[key])
+
+
+def sizes(record: Any) -> Iterator[None]:
+    """Set every part of a record to numbers of which a program could try to make that many."""
+    for place, key in every_part(record):
+        sound = place[key]
+        for number in (10**6, 10**9, 10**30):
+            place[key] = number
+            yield
+        place[key] = sound
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Allow 2 GiB beyond what is in use, and five seconds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+
+    def too_slow(*args: object) -> None:
+        raise AssertionError("it takes too long")
+
+    previous = signal.signal(signal.SIGALRM, too_slow)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (2 << 30), hard))
+    signal.setitimer(signal.ITIMER_REAL, 5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_giant_numbers_in_archs(name: str, tmp_path: Path) -> None:
+    given, read = RECORDS[name]
+    path, record = tmp_path / name, {"root": copy.deepcopy(given)}
+    for _ in sizes(record):
+        path.write_text(json.dumps(record["root"]))
+        with little_memory():
+            outcome(read, path)
+
+
+def test_giant_numbers_in_spaces(tmp_path: Path) -> None:
+    path, record = tmp_path / "space.yaml", yaml.safe_load(SPACE)
+    for _ in sizes(record):
+        path.write_text(yaml.safe_dump(record))
+        with little_memory():
+            outcome(lambda path: vitnas.space(path).sample(0), path)
+
+
+@pytest.mark.parametrize("kind", ["model", "supernet"])
+def test_giant_numbers_in_model_folders(kind: str, tmp_path: Path) -> None:
+    """What a config asks for is not made before it is compared with the weights."""
+    saved = net(tmp_path) if kind == "model" else vitnas.save(small_net(), tmp_path / "net")
+    config = saved / "config.json"
+    record = json.loads(config.read_text())
+    for _ in sizes(record):
+        config.write_text(json.dumps(record))
+        with little_memory():
+            outcome(folder.load, saved)
+
+
+@pytest.mark.parametrize("name", ["arch.json", "arch.yaml", "space.yaml", "recipe.yaml"])
+def test_giant_files(name: str, tmp_path: Path) -> None:
+    """They are refused before what they hold fills the memory."""
+    path = tmp_path / name
+    with path.open("w") as file:
+        file.write("[" + "[]," * 6_000_000 + "[]]")
+    tracemalloc.start()
+    try:
+        refusal = outcome(TEXTS[name][1], path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refusal.endswith(f"{path}: it has more than {16 if '.json' in name else 1} MiB")
+    assert peak < 2 * path.stat().st_size
 
 
 @pytest.mark.parametrize(

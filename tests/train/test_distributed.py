@@ -5,14 +5,17 @@ Each test starts processes that load torch, which takes seconds; so they are slo
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from train.runs import environment, history
+from vitnas.train import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +43,7 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def assert_as_one(several: Path, one: Path) -> None:
-    """The same lines, the numbers equal in float32 precision."""
+    """The same lines and weights, the numbers equal in float32 precision."""
     lines, expected = history(several), history(one)
     assert len(lines) == len(expected) == len(STEPS) + 2
     for line, other in zip(lines, expected, strict=True):
@@ -48,6 +51,11 @@ def assert_as_one(several: Path, one: Path) -> None:
         each = other.pop("losses", None)
         assert line.pop("losses", None) == (each and pytest.approx(each, rel=1e-4, abs=1e-6))
         assert line == pytest.approx(other, rel=1e-5)
+    ours, theirs = (checkpoint.load(folder / "checkpoints") for folder in (several, one))
+    assert ours is not None
+    assert theirs is not None
+    for part in ("model", "ema"):
+        torch.testing.assert_close(ours[part], theirs[part], rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +81,11 @@ def test_both_sides_in_two_processes(tmp_path: Path, settings: str) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_killed_process_is_started_anew_and_the_run_goes_on(
-    tmp_path: Path, one: Path, rank: int
+    tmp_path: Path, one: Path, parallel: str, rank: int
 ) -> None:
-    every_step = '{"checkpoint_minutes": 1e-9, "parallel": "ddp"}'
+    every_step = json.dumps({"checkpoint_minutes": 1e-9, "parallel": parallel})
     printed = finish(tmp_path, "prefix", every_step, restarts=1, DIE_AT=f"13:{rank}")
     assert printed.splitlines() == ["restarts 1"] * 2
     assert steps_of(tmp_path) == STEPS

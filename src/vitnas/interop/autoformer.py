@@ -21,7 +21,7 @@ from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
 from vitnas.models.base import check_genes
 from vitnas.models.vit import GENES
-from vitnas.space import Space
+from vitnas.space import DEEPEST, Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -211,13 +211,15 @@ def make(
 
 
 def check_depth(original: str, depth: Any) -> None:
-    """Check that a described depth is a whole number.
+    """Check that a described depth is a whole number that a space could have.
 
     Raises:
         InputError: it isn't.
     """
     if not isinstance(depth, int) or isinstance(depth, bool):
         raise InputError(f"{original} architecture: depth is {depth!r}, not a whole number")
+    if not 1 <= depth <= DEEPEST:
+        raise InputError(f"{original} architecture: depth is {depth}, not from 1 to {DEEPEST}")
 
 
 def own_arch(original: str, depth: Any, **genes: Any) -> Arch:

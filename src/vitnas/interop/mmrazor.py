@@ -199,6 +199,8 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
         raise InputError(f"{_ORIGINAL} architecture: {_DEPTH} stands several times")
     prefix = prefixes.pop()
     depth = values[prefix + _DEPTH]
+    if isinstance(depth, int):
+        common.check_depth(_ORIGINAL, depth)
     layers = range(depth) if isinstance(depth, int) else ()
     names = [[f"{prefix}blocks.{i}.{name}" for i in layers] for name in _OF_BLOCK]
     missing = [n for n in (prefix + _WIDTH, *names[0], *names[1]) if n not in values]

@@ -209,6 +209,8 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
                 f"{_ORIGINAL} gene", name, ("depth", "embed_dim", "mlp_ratio_0", "num_head_0")
             )
     depth = record.get("depth")
+    if isinstance(depth, int):
+        common.check_depth(_ORIGINAL, depth)
     layers = range(depth) if isinstance(depth, int) else ()
     needed = ["depth", "embed_dim"]
     needed += [f"{gene}_{i}" for i in layers for gene in ("mlp_ratio", "num_head")]

@@ -39,13 +39,9 @@ def _from_file(name: str | Path) -> Space:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise unknown("search space", str(name), SPACES)
-    from vitnas import yaml_text
+    from vitnas.files import read_yaml
 
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"can't read search space {path}: {error}") from error
-    return read(yaml_text.parse(text, str(path)), path.stem, str(path))
+    return read(read_yaml(path, "search space"), path.stem, str(path))
 
 
 def read(record: Any, name: str = "", source: str = "search space") -> Space:

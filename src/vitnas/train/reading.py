@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import yaml
 
-from vitnas import yaml_text
+from vitnas import files, yaml_text
 from vitnas.errors import InputError, unknown
 from vitnas.train.recipe import TrainRecipe
 
@@ -37,9 +37,11 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> TrainRecipe:
     name = str(name_or_path)
     if name in recipes():
         text = (resources.files("vitnas") / "recipes" / f"{name}.yaml").read_text()
+        record = yaml_text.parse(text, f"recipe {name}")
+    elif Path(name).suffix in (".yaml", ".yml"):
+        record = files.read_yaml(name, "recipe")
     else:
-        text = _read_file(name)
-    record = yaml_text.parse(text, f"recipe {name}")
+        raise unknown("recipe", name, recipes())
     if not isinstance(record, dict):
         raise InputError(f"recipe {name} must be a mapping of settings, not {record!r}")
     for path, value in overrides.items():
@@ -95,17 +97,6 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not path:
         raise InputError(f"setting {text!r} must look like path=value, e.g. optim.base_lr=1e-3")
     return path, yaml_text.parse(value, f"value of {path}")
-
-
-def _read_file(name: str) -> str:
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        raise unknown("recipe", name, recipes())
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"can't read recipe {name}: {reason}") from error
 
 
 def _replaced(record: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
