@@ -215,7 +215,7 @@ def all_officially_chosen(case: Case, args: Namespace, images: EvalSet, folder: 
     choose = partial(officially_chosen, alone, images, args.threads, folder)
     workers = max(1, (os.cpu_count() or 1) // args.threads)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(choose, range(args.seeds)))
+        return list(pool.map(choose, args.seeds))
 
 
 def official_seconds(
@@ -242,12 +242,12 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
     chosen = all_officially_chosen(case, args, images, folder)
     each: list[Seconds] = []
     found, same = [], 0
-    for seed in range(args.seeds):
+    for turn, seed in enumerate(args.seeds):
         found.append(ours(case, seed))
         print(f"seed {seed}: ours {found[-1].took[0]:.0f} s", flush=True)
         if case.theirs is not None:  # in turn with ours, on candidates from all generations
             records = found[-1].records
-            archs = [r.arch for r in records[seed :: CANDIDATES * args.seeds // args.sample]]
+            archs = [r.arch for r in records[turn :: CANDIDATES * len(args.seeds) // args.sample]]
             seconds, equal = official_seconds(case, args, archs, images)
             each, same = each + seconds, same + equal
     if each:
@@ -259,7 +259,8 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
                 f"({min(gains):.0f} to {max(gains):.0f})",
                 flush=True,
             )
-    rows = [row(case, *pair, each) for pair in enumerate(zip(found, chosen, strict=True))]
+    each_seed = zip(args.seeds, found, chosen, strict=True)
+    rows = [row(case, seed, mine, theirs, each) for seed, mine, theirs in each_seed]
     title = f"A search of 1,000 candidates, {case.times:.1f} to 1 images a candidate"
     table(title, [HEADINGS, *rows])
     error = 100 * (0.25 / len(case.untouched)) ** 0.5
@@ -281,9 +282,8 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def row(case: Case, seed: int, choices: tuple[Found, Arch], each: list[Seconds]) -> tuple[str, ...]:
+def row(case: Case, seed: int, mine: Found, theirs: Arch, each: list[Seconds]) -> tuple[str, ...]:
     """Return what a seed's searches took, and their choices' accuracies on untouched images."""
-    mine, theirs = choices
     scores = evaluate_subnets(case.net, [theirs, mine.arch], case.untouched)
     total, count = len(case.held_out), len(mine.records)
     seen = sum(record.metrics.get("images", total) for record in mine.records)
@@ -311,7 +311,7 @@ def options() -> ArgumentParser:
     add = parser.add_argument
     add("--data", help="folder of class folders (default: Fashion-MNIST if installed, or digits)")
     add("--images", type=int, default=5000, help="that ours ranks on (default: 5000)")
-    add("--seeds", type=int, default=3, help="searches (default: 3)")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the searches (default: 0 1 2)")
     add("--sample", type=int, default=10, help="candidates timed officially (default: 10)")
     add("--train-steps", type=int, default=6000)
     add("--keep", help="folder for the supernet and the official searches; the same call resumes")
