@@ -77,12 +77,12 @@ def _application() -> Callable[[Any], WSGIApplication]:
 def _follow(mirror: Mirror, ended: threading.Event) -> None:
     pause = POLL
     while not ended.wait(pause):
-        began = time.monotonic()
+        began = time.thread_time()
         try:
             mirror.update()
         except Exception:  # the page goes on with what it has
             _log.exception("can't follow the searches")
-        took = time.monotonic() - began
+        took = time.thread_time() - began
         pause = max(POLL, took * (1 / SHARE - 1))
 
 
