@@ -94,7 +94,7 @@ def test_delete_asks(run: Path, command: Command, monkeypatch: pytest.MonkeyPatc
     assert "nobody can be asked here; --yes yes deletes " in refusal(command("runs", "delete", run))
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     result = command("runs", "delete", run)
-    assert "1 searches, 3 models)? Type yes: nothing was deleted" in result.out
+    assert "1 search, 3 models)? Type yes: nothing was deleted" in result.out
     assert run.is_dir()
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
     assert command("runs", "delete", run).code == 0

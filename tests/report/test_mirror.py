@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from vitnas.report.contents import Study
 from vitnas.report.mirror import MOST, Mirror, as_trial, dashboard_figures, published
 from vitnas.search.ledger import Settings, read
 from vitnas.search.racing import one_by_one
+from vitnas.search.remote import RemoteLedger
 from vitnas.search.study import search
+from vitnas.standing import standing
+from vitnas.testing.servers import postgres
 from vitnas.zoo import entries
 
 SETTINGS = Settings(demo.SPACE, (demo.LIMIT,), "evolution", {}, 0)
@@ -73,14 +77,38 @@ def test_a_copy_follows_and_leaves_the_ledger_alone(made: Path, tmp_path: Path) 
     assert attached(mirror)[1]["best-so-far"] != first["best-so-far"]
 
 
+def test_a_search_on_a_database_is_followed_in_its_folder(tmp_path: Path) -> None:
+    """`vitnas view` and `runs show` read the run's own journal, which follows the database."""
+    run = tmp_path / "run"
+    folder, mirror = run / "searches" / "evolution", Mirror([run])
+    with postgres() as server, RemoteLedger(folder, SETTINGS, server.address) as ledger:
+        for index, record in enumerate(demo.records(3)):
+            ledger.record(
+                record.arch,
+                index=index,
+                origin="random",
+                parents=(),
+                generation=0,
+                costs=record.metrics,
+                result={"score": record.score},
+                seconds=0.1,
+            )
+            ledger.news()
+            assert mirror.update() == 1
+            assert len(mirror.storage.get_all_trials(0)) == index + 1
+            (search,) = standing(run).searches
+            assert search.done == index + 1
+
+
 def test_trials_are_told_whole() -> None:
-    record = replace(demo.record(3, demo.SPACE.largest), parents=(1, 2), generation=4)
+    record = replace(demo.record(3, demo.SPACE.largest), parents=(1, 2), generation=4, ended=9e8)
     trial = as_trial(record, SETTINGS)
     assert trial.values == [record.score]
     assert trial.user_attrs["arch"] == record.arch.to_json()
     assert trial.user_attrs["parents"] == [1, 2]
     assert trial.user_attrs["params"] == record.metrics["params"]
     assert trial.params["depth"] == 4
+    assert trial.datetime_complete == datetime.fromtimestamp(9e8)
     assert trial.duration is not None
     assert trial.duration.total_seconds() == pytest.approx(0.1)
     two = replace(SETTINGS, options={"minimize": ["macs"]})

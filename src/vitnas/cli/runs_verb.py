@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Literal
 
@@ -110,7 +110,7 @@ def _password(address: str) -> str:
 
 def _delete(run: Path, *, asked: bool) -> None:
     where = standing(run, searches=False)
-    parts = [f"{len(search_names(run))} searches", f"{len(where.models)} models"]
+    parts = [_counted(search_names(run), "search", "es"), _counted(where.models, "model", "s")]
     what = f"{run.resolve()} ({', '.join([bytes_of(size(run)), *parts])})"
     if asked:
         if not sys.stdin.isatty():
@@ -122,6 +122,10 @@ def _delete(run: Path, *, asked: bool) -> None:
             return
     delete(run)
     say(f"deleted {what}")
+
+
+def _counted(found: Sized, what: str, plural: str) -> str:
+    return f"{len(found)} {what}{'' if len(found) == 1 else plural}"
 
 
 _ACTIONS: Mapping[str, Callable[[Path], None]] = {

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +156,8 @@ def as_trial(record: Record, settings: Settings) -> FrozenTrial:
             "arch": record.arch.to_json(),
         },
     )
+    if math.isfinite(record.ended):
+        trial.datetime_complete = datetime.fromtimestamp(record.ended)
     if trial.datetime_complete is not None and math.isfinite(record.seconds):
         trial.datetime_start = trial.datetime_complete - timedelta(seconds=record.seconds)
     return trial
