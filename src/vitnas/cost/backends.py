@@ -5,7 +5,7 @@ Weights are random, as no time depends on them, and all nets use the same memory
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -39,7 +39,7 @@ class Nets:
             "dtype": getattr(torch, settings.dtype),
         }
         self._weights = torch.empty(0, **self._how)
-        self._known: dict[tuple[Kind, bool], Step] = {}
+        self._known: dict[Hashable, Step] = {}
 
     def units(self, arch: Arch) -> tuple[Unit, ...]:
         """Return the units of an architecture, the root first."""
@@ -55,7 +55,7 @@ class Nets:
         """Return a net as one step: images in, logits out."""
         model = self._model(arch)
         if self._settings.backend == "onnxruntime":
-            return [session(model, self.images(arch), self._settings.threads)]
+            return [self._session(arch, model, self.images(arch))]
         return [model]
 
     def split(self, arch: Arch) -> tuple[list[Kind], list[Step]]:
@@ -88,12 +88,15 @@ class Nets:
         """Return the steps in ONNX Runtime, where those of a kind are one session."""
         found = []
         for index, (kind, step) in enumerate(zip(kinds, steps, strict=True)):
-            key = kind, index == 0
-            if key not in self._known:
-                self._known[key] = session(step, x, self._settings.threads)
-            found.append(self._known[key])
+            found.append(self._session((kind, index == 0), step, x))
             x = step(x)
         return found
+
+    def _session(self, key: Hashable, module: nn.Module, x: Tensor) -> Step:
+        """Return a module in ONNX Runtime; what has the same key is exported once."""
+        if key not in self._known:
+            self._known[key] = session(module, x, self._settings.threads)
+        return self._known[key]
 
     def _random(self, *shape: int) -> Tensor:
         generator = torch.Generator().manual_seed(0)
