@@ -4,11 +4,13 @@
 
 `search` looks in each backward for what the subnet did not use (torch's find_unused_parameters);
 `ours` knows it by construction; `static` is the largest net by itself, which uses everything. Each
-step of the first two trains a random subnet, the same ones.
+step of the first two trains a random subnet that leaves blocks out, so that there is something to
+find; both train the same ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 
@@ -38,7 +40,9 @@ def main() -> None:
     net = vitnas.Supernet(space, num_classes=100, img_size=options.img_size)
     other = vitnas.Supernet(space, num_classes=100, img_size=options.img_size)
     static = net.extract(space.largest)
-    archs = [space.sample(seed) for seed in range(options.repeats + 2)]
+    drawn = (space.sample(seed) for seed in itertools.count())
+    shallow = (arch for arch in drawn if arch.depth != space.largest.depth)
+    archs = list(itertools.islice(shallow, options.repeats + 2))
 
     ours = Runner(net, exchanged=True)
     wrapped = DistributedDataParallel(ours)
@@ -51,12 +55,17 @@ def main() -> None:
         loss: Tensor = cross_entropy(model(images, *inputs), labels)
         loss.backward()
 
+    def run_search() -> None:
+        run(searching, *once(next(turns["search"])))
+        assert any(parameter.grad is None for parameter in other.parameters())
+
     def run_ours() -> None:
         run(wrapped, *once(next(turns["ours"])))
         ours.drop_unused()
+        assert any(parameter.grad is None for parameter in net.parameters())
 
     works = {
-        "search": lambda: run(searching, *once(next(turns["search"]))),
+        "search": run_search,
         "ours": run_ours,
         "static": lambda: run(whole),
     }
