@@ -44,7 +44,12 @@ def test_a_search_is_limited_by_latency_of_a_backend(
     """Each kind of block, and each whole net, is prepared once."""
     exported: list[Any] = []
     session = backends.session
-    monkeypatch.setattr(backends, "session", lambda *args: exported.append(args) or session(*args))
+
+    def remember(*args: Any) -> Any:
+        exported.append(args)
+        return session(*args)
+
+    monkeypatch.setattr(backends, "session", remember)
     vitnas.save(vitnas.Supernet(SPACE, **DIGITS), tmp_path / "net")
     words = (
         "search",

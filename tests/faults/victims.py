@@ -126,7 +126,7 @@ def convert(folder: Path) -> None:
             say(folder, number)
 
 
-def export(folder: Path, to: str = "timm") -> None:
+def _export(folder: Path, to: str) -> None:
     """Export a small model, as a folder that is there when it is whole."""
     from vitnas.export import export_model
 
@@ -137,9 +137,14 @@ def export(folder: Path, to: str = "timm") -> None:
         say(folder, 0)
 
 
+def export(folder: Path) -> None:
+    """Export for timm."""
+    _export(folder, "timm")
+
+
 def export_onnx(folder: Path) -> None:
     """Export to ONNX, which takes seconds."""
-    export(folder, "onnx")
+    _export(folder, "onnx")
 
 
 def evaluate(arch: Arch) -> dict[str, float]:
