@@ -1,10 +1,9 @@
-"""What a second worker brings, and what a trial costs in each ledger.
+"""What a second worker brings.
 
-Speed-up: real searches of AutoFormer-T's space in one and in two processes on one journal, whose
-evaluation keeps one core busy for a given time in place of a network's. So it is that of the
-scheme, with the waiting at the end of generations, on cores that share nothing. The rate is that
-between the first and the last record. Ledger: one simulated worker that records as fast as it can
-(`ledger_load.py`).
+Real searches of AutoFormer-T's space in one and in two processes on one journal, whose evaluation
+keeps one core busy for a given time in place of a network's. So the speed-up is that of the scheme,
+with the waiting at the end of generations, on cores that share nothing. The rate is that between
+the first and the last record. What a trial costs in each ledger: `ledger_load.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import vitnas
-from ledger_load import simulate, storages
 from vitnas.arch import Arch
 from vitnas.search.journal import open_journal
 from vitnas.search.racing import one_by_one
@@ -26,11 +24,10 @@ from vitnas.search.workers import run_workers
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description="What a second worker brings.")
     parser.add_argument("--trials", type=int, default=600)
     parser.add_argument("--busy", type=float, default=0.05, help="seconds of an evaluation")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each ledger")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         print("strategy | workers | trials/s | speed-up")
@@ -43,13 +40,6 @@ def main() -> None:
                 rate = rate_of(folder)
                 first = first or rate
                 print(f"{strategy} | {workers} | {rate:.2f} | {rate / first:.2f}", flush=True)
-        print("ledger | trials in a group | ms a trial")
-        with storages(["journal", "postgresql", "grpc"], Path(place)) as found:
-            for kind, address in found.items():
-                for group in (1, 16):
-                    folder = Path(place) / kind / str(group)
-                    load, _, _ = simulate(address, folder, 1, group, 0.0, given.seconds)
-                    print(f"{kind} | {group} | {1e3 * load.busy / load.trials:.1f}", flush=True)
 
 
 def take_part(folder: Path, strategy: str, trials: int, busy: float, place: int) -> None:

@@ -25,8 +25,8 @@ def ledger_at(kind: str, folder: Path) -> Iterator[str]:
     if kind == "journal":
         yield "-"
     elif kind == "grpc":
-        with grpc_proxy(folder) as address:
-            yield address
+        with grpc_proxy(f"sqlite:///{folder / 'ledger.db'}") as proxy:
+            yield proxy.address
     else:
         with postgres() as server:
             yield server.address

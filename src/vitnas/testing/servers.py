@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from vitnas.errors import InputError
@@ -67,7 +68,9 @@ class Postgres:
         self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
         if os.getuid() == 0:
             shutil.chown(folder, self._user)
-        self._run("initdb", "--auth=trust", "--username=vitnas", "--no-sync", "--no-locale")
+        self._run(
+            "initdb", "--auth=trust", "--username=vitnas", "--no-sync", "--no-locale", "-EUTF8"
+        )
         self.address = f"postgresql://vitnas@/postgres?host={quote(str(folder), safe='')}"
 
     def start(self) -> None:
@@ -78,6 +81,11 @@ class Postgres:
     def stop(self) -> None:
         """Stop it at once, as a crash does."""
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+
+    @property
+    def pid(self) -> int:
+        """Its first process, the parent of the others."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self._bin / program), f"--pgdata={self._folder / 'data'}", *words]
@@ -100,13 +108,20 @@ def postgres() -> Iterator[Postgres]:
             server.stop()
 
 
+class Proxy(NamedTuple):
+    """Optuna's gRPC proxy: its address, and its process."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
-def grpc_proxy(folder: Path) -> Iterator[str]:
-    """Yield the address of Optuna's proxy before a database of SQLite in this folder."""
-    words = [sys.executable, "-c", PROXY, f"sqlite:///{folder / 'ledger.db'}"]
+def grpc_proxy(database: str) -> Iterator[Proxy]:
+    """Yield Optuna's proxy before a database, given as SQLAlchemy names it."""
+    words = [sys.executable, "-c", PROXY, database]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            yield f"grpc://127.0.0.1:{int(server.stdout.readline())}"
+            yield Proxy(f"grpc://127.0.0.1:{int(server.stdout.readline())}", server.pid)
         finally:
             server.kill()
