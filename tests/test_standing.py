@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from report import demo
-from vitnas.commands import FOLDER, recorded
+from vitnas import files
+from vitnas.commands import FOLDER, commands, recorded
 from vitnas.search.ledger import Ledger, Settings
 from vitnas.search.records import to_trial
 from vitnas.standing import duration, last_step, standing
@@ -76,6 +77,30 @@ def test_a_search_says_how_long_it_still_takes(made: Path) -> None:
     finally:
         for path in (made / FOLDER).iterdir():
             path.unlink()
+
+
+def test_both_searches_of_a_quickstart_are_counted(made: Path) -> None:
+    try:
+        with recorded(made, ("quickstart", str(made)), {"trials": 10}):
+            (made / "config.yaml").touch()
+            found = standing(made).searches
+        assert [search.trials for search in found] == [10, 10]
+        assert all(search.seconds_left for search in found)
+    finally:
+        for path in (made / FOLDER).iterdir():
+            path.unlink()
+
+
+def test_a_space_evolution_says_how_long_it_takes_at_most(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with recorded(run, ("evolve-space", "digits", str(run)), {"rounds": 4}):
+        assert standing(run).rounds_left is None
+        began = commands(run)[-1].began
+        for number, end in enumerate((began - 500, began + 100, began + 300)):
+            path = files.write(run / "space-evolution" / f"round-{number}.json", "{}")
+            os.utime(path, (end, end))
+        # rounds 1 and 2 took 150 seconds each; rounds 3 and 4 are to come
+        assert standing(run).rounds_left == pytest.approx(300)
 
 
 def test_what_is_left_counts_all_workers(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vitnas import files
 from vitnas.commands import Command, commands, state_of
 from vitnas.errors import InputError
-from vitnas.run import CONFIG, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET, search_name
+from vitnas.run import CONFIG, EVOLUTION, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET, search_name
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record, Settings
@@ -67,6 +67,7 @@ class Standing:
     training: Training | None
     searches: Sequence[Search]
     rounds: int
+    rounds_left: float | None  # seconds
     models: Mapping[str, Mapping[str, Any]]
     faults: Sequence[str]
     changed: float
@@ -86,6 +87,7 @@ def standing(run: Path, *, searches: bool = True, epochs: int | None = None) -> 
         training=_training(run, told[-1] if told else None, epochs),
         searches=list(_searches(run, told, faults)) if searches else (),
         rounds=sum(path.is_dir() for path in (run / ROUNDS).glob("*")),
+        rounds_left=_evolution_left(run, told[-1] if told else None),
         models=dict(_models(run, faults)),
         faults=faults,
         changed=_changed(run),
@@ -183,7 +185,7 @@ def _searches(run: Path, told: Sequence[Command], faults: list[str]) -> Iterator
         except InputError as error:
             faults.append(str(error))
             continue
-        mine = [c for c in told if c.words[:1] == ("search",) and search_name(c.arguments) == name]
+        mine = [c for c in told if _searches_there(c, name)]
         trials = mine[-1].arguments.get("trials") if mine else None
         wanted = trials if isinstance(trials, int) else None
         running = [one.began for one in mine if state_of(run, one) in ("running", "elsewhere")]
@@ -191,6 +193,24 @@ def _searches(run: Path, told: Sequence[Command], faults: list[str]) -> Iterator
         if wanted is not None:
             left = _seconds_left(wanted, records, min(running, default=math.inf))
         yield Search(name, settings, records, wanted, left)
+
+
+def _searches_there(command: Command, name: str) -> bool:
+    if command.words[:1] == ("search",):
+        return search_name(command.arguments) == name
+    return command.words[:1] == ("quickstart",)
+
+
+def _evolution_left(run: Path, last: Command | None) -> float | None:
+    """Return how long the rounds of a space evolution still take at most; it may end early."""
+    if last is None or last.words[:1] != ("evolve-space",):
+        return None
+    ends = sorted(map(_changed_file, (run / EVOLUTION).glob("round-*.json")))
+    now, wanted = [end for end in ends if end > last.began], last.arguments.get("rounds")
+    if not now or not isinstance(wanted, int):
+        return None
+    # every move is followed by a round in the space that it led to
+    return max(wanted + 1 - len(ends), 0) * (now[-1] - last.began) / len(now)
 
 
 def _seconds_left(wanted: int, records: Sequence[Record], began: float) -> float | None:

@@ -10,7 +10,7 @@ from vitnas.cli.log import say, terminal, title
 from vitnas.cli.usage import Number, PositionalFolder
 from vitnas.errors import InputError
 
-LIMIT = "50k"
+RECIPE, LIMIT = "digits", "50k"
 
 
 def quickstart(
@@ -39,7 +39,7 @@ def quickstart(
     start, resumed = time.perf_counter(), (run / CONFIG).exists()
     seeded = (f"seed={seed}",)
     title("1/5 Train a supernet on the digits' train split")
-    train("digits", run, device="cpu", overrides=seeded)
+    train(RECIPE, run, device="cpu", overrides=seeded)
     title(f"2/5 Search: the best subnet of at most {LIMIT} parameters, on the search split")
     for strategy, options in (("random", ()), ("evolution", _evolution(trials))):
         search(

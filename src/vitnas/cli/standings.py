@@ -48,12 +48,15 @@ def _standing(run: Path) -> Standing:
 
 def _planned(run: Path, last: Command | None) -> int | None:
     """Return how many epochs a training is to have: by its recipe, or the command's."""
+    from vitnas.cli.quickstart_verb import RECIPE as QUICKSTART
     from vitnas.run import CONFIG
     from vitnas.train.reading import load_recipe, parse_override
 
     try:
         if (run / CONFIG).is_file():
             return load_recipe(run / CONFIG).epochs
+        if last is not None and last.words[:1] == ("quickstart",):
+            return load_recipe(QUICKSTART).epochs
         if last is None or "recipe" not in last.arguments:
             return None
         with working_in(last.cwd):
@@ -70,7 +73,9 @@ def _facts(where: Standing) -> Iterator[tuple[str, str]]:
     if where.training is not None:
         yield "training", _training(where.training, running=where.state == "running")
     if where.rounds:
-        yield "space evolution", f"{where.rounds} rounds begun"
+        running = where.state == "running" and where.rounds_left is not None
+        left = f", at most {duration(where.rounds_left or 0)} left" if running else ""
+        yield "space evolution", f"{where.rounds} rounds begun{left}"
     for search in where.searches:
         yield f"search {plain(search.name)}", _search(search, running=where.state == "running")
     if where.models:
