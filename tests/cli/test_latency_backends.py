@@ -9,7 +9,7 @@ import pytest
 
 import vitnas
 from vitnas import cost
-from vitnas.cost import backends
+from vitnas.cost import backends, onnx_runtime
 from vitnas.cost.table import LatencyTable
 from vitnas.run import LATENCY
 from vitnas.search.ledger import read
@@ -43,7 +43,7 @@ def test_a_search_is_limited_by_latency_of_a_backend(
 ) -> None:
     """Each kind of block, and each whole net, is prepared once."""
     exported: list[Any] = []
-    session = backends.session
+    session = onnx_runtime.session
 
     def remember(*args: Any) -> Any:
         exported.append(args)
