@@ -224,9 +224,15 @@ def _facts(settings: Settings) -> Iterator[tuple[str, str]]:
 def _attach(study: Copy, name: str, figure: Figure) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
-    title = {"text": name.replace("-", " "), "x": 0, "yref": "container", "y": 0.97}
-    margin = {"t": (figure.layout.margin.t or 0) + 40}
-    figure.update_layout(title={**title, "font": {"size": 15}}, margin=margin)
+    title = {"text": name.replace("-", " "), "x": 0, "yref": "container", "y": 1, "yanchor": "top"}
+    named = sum(trace.name is not None and trace.showlegend is not False for trace in figure.data)
+    # room for the title, and for a legend of which two entries stand in a row
+    more = 40 + 20 * max(-(-named // 2) - 1, 0) * (figure.layout.showlegend is not False)
+    figure.update_layout(
+        title={**title, "pad": {"t": 12}, "font": {"size": 15}},
+        margin={"t": figure.layout.margin.t + more},
+        height=figure.layout.height + more,
+    )
     save_plotly_graph_object(study, figure, graph_object_id=name)
 
 

@@ -86,3 +86,17 @@ def test_names_are_no_markup() -> None:
     shown = [figure.data[0].name, figure.layout.annotations[0].text[3:-4]]
     shown += [figure.layout.yaxis.title.text]
     assert shown == ["&lt;b&gt;&amp;amp;&lt;/b&gt;&lt;/script&gt;"] * 3
+
+
+def test_names_at_the_edges_stand_inside() -> None:
+    marked = {"left": (1.0, 99.0), "right": (1e9, 1.0), "high": (5e8, 98.0), "low": (5e8, 2.0)}
+    notes = {
+        note.text: note.xanchor
+        for note in pareto({"a": demo.records(20)}, cost="params", marked=marked).layout.annotations
+    }
+    assert notes == {
+        "<b>left</b>": "left",
+        "<b>right</b>": "right",
+        "<b>high</b>": "right",
+        "<b>low</b>": "left",
+    }

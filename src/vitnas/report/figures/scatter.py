@@ -153,11 +153,15 @@ def _add_marked(
         hovertemplate="%{customdata}<br>score %{y:.4g}, cost %{x:,}<extra></extra>",
         showlegend=False,
     )
-    scores = [y for _, y in [*points, *marked.values()]]
+    xs, scores = zip(*points, *marked.values(), strict=True)
     middle = (min(scores) + max(scores)) / 2
     for name, (x, y) in marked.items():
         # good nets have room above, on the far side of the front; others have it below
-        aside, up, anchor = (-22, -20, "right") if y > middle else (22, 20, "left")
+        up, right = (-20, False) if y > middle else (20, True)
+        place = (x - min(xs)) / ((max(xs) - min(xs)) or 1)
+        if place < 0.2 or place > 0.8:  # at the edge a name has room on one side alone
+            right = place < 0.2
+        aside, anchor = (22, "left") if right else (-22, "right")
         figure.add_annotation(
             x=x,
             y=y,
