@@ -156,6 +156,21 @@ def test_other_classes_another_image_size_and_other_data(
     assert model(torch.zeros(2, 1, 8, 12)).shape == (2, 37)
 
 
+def test_a_recipe_with_data_of_its_own_is_told(
+    searched: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "images", 6)
+    monkeypatch.chdir(tmp_path)
+    quick = (*TUNE, "--set", "batch_size=4")
+    other = (*quick, "--data", "folder/images", "--set", "search_fraction=0.25")
+    source = searched / "models" / "random"
+    assert "data is" not in command("finetune", source, tmp_path / "tuned", *other).err
+    told = command("finetune", tmp_path / "tuned", tmp_path / "again", *TUNE).err
+    assert (
+        "data is digits, which the recipe names, not the model's folder/images; --data says"
+    ) in told
+
+
 def test_as_many_but_other_classes_get_a_new_head(
     searched: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -9,9 +9,12 @@ import pytest
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search.evolution import Evolution, Options, make
+from vitnas.search.random_search import make as make_random
 from vitnas.search.searcher import Waiting
 from vitnas.space import Choice, Space
-from vitnas.testing.searchers import SMALL, score
+from vitnas.testing.searchers import SMALL, TINY, cost, score
+
+from .strategies import rank_of_best, run
 
 WIDE = Space(
     "toy",
@@ -143,6 +146,26 @@ def test_it_beats_random_search_at_equal_cost() -> None:
 
     seeds = range(5)
     assert sum(best(9, seed) > best(0, seed) for seed in seeds) >= 4
+
+
+def test_it_comes_close_to_brute_force() -> None:
+    ranks = [rank_of_best(run(make(SMALL, _all, seed), 1050)) for seed in range(5)]
+    by_chance = [rank_of_best(run(make_random(SMALL, _all, seed), 1050)) for seed in range(5)]
+    assert ranks.count(0) >= 3
+    assert max(ranks) <= 5
+    assert sum(ranks) < sum(by_chance)
+
+
+def test_below_a_limit_it_finds_the_best_that_brute_force_finds() -> None:
+    def small(arch: Arch) -> bool:
+        return cost(arch) <= 2000
+
+    best = max(filter(small, TINY), key=score)
+    schedule = {"population": 20, "parents": 5, "mutants": 10, "crossovers": 10}
+    for seed in range(5):
+        found = run(make(TINY, small, seed, **schedule), 168)
+        assert all(map(small, found))
+        assert max(found, key=score) == best
 
 
 def test_a_space_smaller_than_a_population_ends() -> None:

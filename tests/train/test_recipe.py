@@ -25,8 +25,13 @@ def test_every_wrong_value_is_listed() -> None:
 
 
 def test_settings_that_contradict_each_other() -> None:
-    with pytest.raises(InputError, match="it must be in-place only with sandwich sampling"):
+    with pytest.raises(InputError) as error:
         TrainRecipe(distillation=Distillation(inplace=True), sampling=Sampling("uniform"))
+    assert str(error.value) == (
+        "distillation.inplace is true, but sampling is uniform: it needs sampling.name=sandwich"
+    )
+    with pytest.raises(InputError, match="but sampling is None: it needs sampling"):
+        TrainRecipe(distillation=Distillation(inplace=True))
     with pytest.raises(InputError, match="accumulate is 3, it must be 1 or more and a divisor of"):
         TrainRecipe(accumulate=3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from vitnas.supernet import Supernet
     from vitnas.train.loop import TrainResult
     from vitnas.train.recipe import TrainRecipe
+
+_log = logging.getLogger(__name__)
 
 
 def train_and_save(
@@ -265,6 +268,12 @@ def _open(
         )
     known = record.get("data") or {}
     own = known.get("name") == images.name
+    if not own and "data" not in given and "name" in known:
+        _log.warning(
+            "data is %s, which the recipe names, not the model's %s; --data says otherwise",
+            images.name,
+            known["name"],
+        )
     return images, settings.root or (known.get("root") if own else None)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from vitnas.data.transforms import Augment, Input
-from vitnas.errors import check_fields
+from vitnas.errors import InputError, check_fields
 
 _STRICT = {
     "extra": "forbid",
@@ -164,8 +164,12 @@ class TrainRecipe:
     logger: Loggers | None = None
 
     def __post_init__(self) -> None:
-        teaches_itself = self.distillation.inplace
-        sandwich = self.sampling is not None and self.sampling.name == "sandwich"
+        sampling = None if self.sampling is None else self.sampling.name
+        if self.distillation.inplace and sampling != "sandwich":
+            raise InputError(
+                f"distillation.inplace is true, but sampling is {sampling}: it needs "
+                "sampling.name=sandwich"
+            )
         check_fields(
             self,
             search_fraction=(0 < self.search_fraction < 1, "above 0 and below 1"),
@@ -180,7 +184,6 @@ class TrainRecipe:
                 self.epochs > self.optim.warmup_epochs,
                 f"more than optim.warmup_epochs, {self.optim.warmup_epochs}",
             ),
-            distillation=(sandwich or not teaches_itself, "in-place only with sandwich sampling"),
             ema_decay=(
                 self.ema_decay is None or 0 <= self.ema_decay < 1,
                 "0 or more and below 1, or null",
