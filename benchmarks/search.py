@@ -66,6 +66,7 @@ SPACE = Space(
         Choice("embed_dim", (48, 64, 96)),
     ),
 )
+RETRAINED = 3  # times each
 CANDIDATES, RANKED_GENERATIONS = 1050, 19  # the official search never ranks its last generation
 
 
@@ -82,7 +83,9 @@ class Case:
     held_out: Split
     their_train: Split
     their_test: Split
+    train: EvalSet
     untouched: EvalSet
+    flip: bool
 
     @property
     def times(self) -> float:
@@ -112,19 +115,18 @@ def prepare(args: Namespace, folder: Path) -> Case:
     theirs, rest = (
         Split(data.test.source, test.indices[part]) for part in np.split(order, [tested])
     )
-    net = Supernet(
-        SPACE, len(data.classes), SIZE, patch_size=8, sharing="legacy", largest=_stored()
-    )
-    flip = not name.endswith("digits")
+    images, flip = eval_cache(train, SHOWN), not name.endswith("digits")
     kept = Path(args.keep) / "supernet" if args.keep else None
-    net = trained.once(kept, net, eval_cache(train, SHOWN), args.train_steps, flip=flip)
+    net = trained.once(kept, fresh(len(data.classes)), images, args.train_steps, flip=flip)
     case = Case(
         net,
         _official(args.cream, net, len(data.classes)),
         write(some(data.search, count), folder / "search"),
         write(some(train, 10 * count), folder / "train"),
         write(theirs, folder / "test"),
+        images,
         eval_cache(rest, SHOWN),
+        flip,
     )
     print(
         f"{name}: official {len(case.their_train)} training and {len(case.their_test)} test "
@@ -135,10 +137,11 @@ def prepare(args: Namespace, folder: Path) -> Case:
     return case
 
 
-def _stored() -> Arch:
-    """Return the largest net in the shape that the official code stores."""
+def fresh(classes: int) -> Supernet:
+    """Return an untrained supernet that stores what the official code stores."""
     genes = {"mlp_ratio": (4.0,) * DEPTH, "num_heads": (2,) * DEPTH}
-    return Arch("autoformer", depth=DEPTH, embed_dim=128, **genes)
+    stored = Arch("autoformer", depth=DEPTH, embed_dim=128, **genes)
+    return Supernet(SPACE, classes, SIZE, patch_size=8, sharing="legacy", largest=stored)
 
 
 def _official(path: str | None, net: Supernet, classes: int) -> Any:
@@ -272,6 +275,7 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
         )
         print(f"{max(walls):.2f}; {len(each)} of {CANDIDATES} were timed, the rest is their mean")
         print(f"{same} of the {len(each)} have the official top-1 in our evaluation")
+    retrain(case, args, {(theirs, mine.arch) for theirs, mine in zip(chosen, found, strict=True)})
 
 
 HEADINGS = (
@@ -315,6 +319,24 @@ def estimate(values: Tensor) -> str:
     return f"{100 * values.mean():+.2f} ± {100 * values.std() / len(values) ** 0.5:.2f}"
 
 
+def retrain(case: Case, args: Namespace, pairs: set[tuple[Arch, Arch]]) -> None:
+    """Train both choices from scratch, alike and alone, and print what came out."""
+    rows = []
+    for number, (theirs, mine) in enumerate(sorted(pairs, key=str)):
+        for seed in range(RETRAINED):
+            both = []
+            for arch in (theirs, mine):
+                torch.manual_seed(seed)
+                net = fresh(case.net.config.num_classes)
+                how: dict[str, Any] = {"flip": case.flip, "only": arch, "seed": seed}
+                net = trained.train(net, case.train, args.retrain_steps, **how)
+                both.append(right(net, arch, case.untouched))
+            found = (f"{100 * one.mean():.2f}" for one in both)
+            rows.append((str(number), str(seed), *found, estimate(both[1] - both[0])))
+    heading = ("pair", "seed", "best of official, top-1", "of ours", "ours more")
+    table(f"Both choices alone from scratch, {args.retrain_steps} steps", [heading, *rows])
+
+
 def options() -> ArgumentParser:
     """Return the parser."""
     parser = arguments(__doc__ or "")
@@ -325,6 +347,7 @@ def options() -> ArgumentParser:
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the searches (default: 0 1 2)")
     add("--sample", type=int, default=10, help="candidates timed officially (default: 10)")
     add("--train-steps", type=int, default=6000)
+    add("--retrain-steps", type=int, default=3000, help="of each choice from scratch")
     add("--keep", help="folder for the supernet and the official searches; the same call resumes")
     return parser
 

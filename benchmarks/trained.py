@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from official import nano_space
+from vitnas.arch import Arch
 from vitnas.data.cache import EvalSet
 from vitnas.folder import load, save
 from vitnas.supernet import Supernet
@@ -37,13 +38,21 @@ def make(classes: int) -> Supernet:
     return Supernet(SPACE, classes, SIZE, patch_size=PATCH, sharing="legacy")
 
 
-def train(net: Supernet, images: EvalSet, steps: int, *, flip: bool) -> Supernet:
-    """Train a supernet, another random subnet every step, as AutoFormer does.
+def train(
+    net: Supernet,
+    images: EvalSet,
+    steps: int,
+    *,
+    flip: bool,
+    only: Arch | None = None,
+    seed: int = 0,
+) -> Supernet:
+    """Train a supernet, another random subnet every step, as AutoFormer does, or `only` one.
 
     AdamW under a cosine, small shifts, label smoothing, and flips where they make sense.
     """
     assert net.space is not None
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net.train()
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.05, fused=True)
     for step in range(steps):
@@ -52,7 +61,7 @@ def train(net: Supernet, images: EvalSet, steps: int, *, flip: bool) -> Supernet
         batch, labels = next(chosen.batches(BATCH))
         batch = batch.roll(tuple(torch.randint(-2, 3, (2,)).tolist()), (2, 3))
         batch = batch.flip(3) if flip and step % 2 else batch
-        logits = net(batch, net.space.sample(step))
+        logits = net(batch, only or net.space.sample(step))
         loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
