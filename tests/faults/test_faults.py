@@ -60,9 +60,7 @@ def test_a_loader_that_dies_is_one_line_and_the_run_goes_on(
 ) -> None:
     def kill_one() -> None:
         os.kill(multiprocessing.active_children()[0].pid or 0, 9)
-        time.sleep(
-            30
-        )  # torch raises as soon as it hears of the death, which takes a busy machine long
+        time.sleep(30)  # until torch hears of the death and raises: late, on a busy machine
 
     with monkeypatch.context() as patch:
         at(3, kill_one, patch)
