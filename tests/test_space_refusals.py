@@ -87,7 +87,8 @@ def test_equal_numbers_of_another_type_are_inside() -> None:
 
 
 def test_values_given_as_lists_are_kept_as_tuples() -> None:
-    assert Choice("num_heads", [[3, 4], [4]], "block").values == ((3, 4), (4,))  # type: ignore[arg-type]
+    lists: Any = [[3, 4], [4]]
+    assert Choice("num_heads", lists, "block").values == ((3, 4), (4,))
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,7 @@ class Choice:
         object.__setattr__(self, "values", tuples(self.values))
         if not isinstance(self.values, tuple):
             raise InputError(f"choice {self.name} needs a list of values, got {self.values!r}")
-        rows = self.values if self.varies else (self.values,)
-        for row in rows:
+        for row in self.rows:
             if not isinstance(row, tuple) or not row:
                 raise InputError(f"choice {self.name} needs at least one value, got {row!r}")
             if not all(_is_value(value) for value in row):
@@ -73,9 +72,15 @@ class Choice:
         """Whether the values differ from place to place."""
         return bool(self.values) and isinstance(self.values[0], tuple)
 
+    @property
+    def rows(self) -> tuple[tuple[Any, ...], ...]:
+        """The values, a row for each place where they differ, else one row."""
+        values: Any = self.values
+        return values if self.varies else (values,)
+
     def at(self, position: Position) -> tuple[Any, ...]:
         """Return the values allowed at a position: (), (layer,), (stage,) or (stage, layer)."""
-        return self.values[position[0]] if self.varies else self.values  # type: ignore[return-value]
+        return self.rows[position[0] if self.varies else 0]
 
     def fill(self, shape: Any, pick: Callable[[Position], Scalar]) -> Any:
         """Return the gene in its shape (see `vitnas.genes`), of what `pick` gives for positions.

@@ -1,7 +1,8 @@
 """Model folders: `config.json` and `model.safetensors`, written atomically, read without pickle.
 
-A static model's folder also holds `modeling.py`, a copy of its family's module in `vitnas.nn`. The
-`load(folder)` in it builds the model on torch and timm alone, and knows the fingerprint too.
+A static model's folder also holds `modeling.py`, a copy of its family's module in `vitnas.nn` with
+what that imports from there. The `load(folder)` in it builds the model on torch and timm alone, and
+knows the fingerprint too.
 
 A model saved over another replaces one file after the other. So the config carries a fingerprint of
 the weights: where it is another, the second save did not come to its end.
@@ -10,6 +11,7 @@ the weights: where it is another, the second save did not come to its end.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
@@ -33,6 +35,7 @@ from vitnas.supernet import Supernet, build_static
 FORMAT = 1
 CONFIG, WEIGHTS, MODELING = "config.json", "model.safetensors", "modeling.py"
 FINGERPRINT = "weights"  # in the config
+_OWN = re.compile(r"^from (vitnas\.nn\.\w+) import .+\n", re.M)
 
 
 def save(model: nn.Module, folder: str | Path, **info: Any) -> Path:
@@ -131,8 +134,9 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 def modeling(name: str) -> str:
     """Return the text of `modeling.py` for a family: its static module, and what loads a folder."""
     static = Path(str(import_module(family(name).modeling).__file__)).read_text()
+    alone = _OWN.sub(lambda line: code_of(import_module(line[1])), static)
     return (
-        f"{static}\n\n"
+        f"{alone}\n\n"
         f"# What follows loads the model of a folder.\n{code_of(saved)}\n\n"
         "def load(folder: str) -> nn.Module:\n"
         '    """Return the model of a folder that vitnas saved, on torch and timm alone."""\n'

@@ -58,8 +58,7 @@ class Space:
         depth = self["depth"]
         if depth.level != ("stage" if self.stages else "net"):
             raise InputError("depth has level stage in a space with stages, else net")
-        rows = depth.values if depth.varies else (depth.values,)
-        if not all(_few(d) for row in rows for d in row):  # type: ignore[union-attr]
+        if not all(_few(d) for row in depth.rows for d in row):
             raise InputError(
                 f"depth is {depth.values!r}; it must be whole numbers from 1 to {DEEPEST}"
             )
@@ -306,8 +305,8 @@ class Space:
     def _tie(self, choice: Choice) -> Choice:
         if not choice.varies or self.stages:
             return replace(choice, tied=True)
-        first, *others = choice.values
-        common = tuple(v for v in first if all(v in other for other in others))  # type: ignore[union-attr, operator]
+        first, *others = choice.rows
+        common = tuple(v for v in first if all(v in other for other in others))
         if not common:
             raise InputError(f"{choice.name} can't be tied: its layers have no value in common")
         return replace(choice, values=common, tied=True)
@@ -376,7 +375,7 @@ def _few(value: Any) -> bool:
 
 
 def _widest(choice: Choice) -> int:
-    return max(map(len, choice.values)) if choice.varies else len(choice.values)  # type: ignore[arg-type]
+    return max(map(len, choice.rows))
 
 
 def _tied_pick(index: dict[tuple[str, int], int], choice: Choice, at: Position) -> Scalar:

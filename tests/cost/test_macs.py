@@ -14,7 +14,7 @@ from nn.reference import ExplicitAttention
 from vitnas import cost
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.nn.vit import RelativePositionAttention
+from vitnas.nn.relative_position import RelativePositionAttention
 
 from .nets import OPTIONS, SPACES, built
 

@@ -71,15 +71,12 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(folder: Path, *packages: str) -> Path:
     """Return the Python of a new environment that has these packages, of the versions here."""
     uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not installed")
+    assert uv is not None, "these tests need uv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     pinned = [f"{name}=={version(name).partition('+')[0]}" for name in packages]
     python = folder / "bin" / "python"
     words: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", python, *pinned]
     done = subprocess.run(words, capture_output=True, text=True)
-    if "Failed to fetch" in done.stderr or "network was disabled" in done.stderr:
-        pytest.skip("the registry can't be reached, and uv's cache has not all that it takes")
     assert done.returncode == 0, done.stderr
     return python
 

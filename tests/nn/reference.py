@@ -1,7 +1,7 @@
 """AutoFormer's attention exactly as described, with an (N, N, d) tensor of relative positions.
 
-The oracle for `vitnas.nn.vit.RelativePositionAttention`, which never builds such a tensor. It
-shares the module's parameters and nothing else.
+The oracle for `vitnas.nn.relative_position`, which never builds such a tensor. It shares the
+module's parameters and nothing else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitnas.nn.vit import RelativePositionAttention
+from vitnas.nn.relative_position import RelativePositionAttention
 
 
 def relative_positions(

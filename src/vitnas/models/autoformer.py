@@ -99,7 +99,8 @@ class AutoFormerConfig(vit.ViTConfig):
         """Return the multiply-adds of a block.
 
         `explicit` is attention as the original computes it, with one (N, N, head_dim) tensor of
-        relative positions for keys and one for values; `factorised` is what `vitnas.nn.vit` does.
+        relative positions for keys and one for values; `factorised` is what
+        `vitnas.nn.relative_position` does.
         """
         embed, attn, heads = (kind.size[name] for name in ("embed", "attn", "heads"))
         linear = self.tokens * (4 * embed * attn + 2 * embed * kind.size["hidden"])

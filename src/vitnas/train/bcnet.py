@@ -53,8 +53,7 @@ def complement(space: Space, arch: Arch) -> Arch:
 
 def _is_free(choice: Choice) -> bool:
     """Tell whether there is more than one value somewhere."""
-    rows = choice.values if choice.varies else (choice.values,)
-    return any(len(row) > 1 for row in rows)  # type: ignore[arg-type]
+    return any(len(row) > 1 for row in choice.rows)
 
 
 def channel_counts(
