@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -66,7 +66,6 @@ SPACE = Space(
         Choice("embed_dim", (48, 64, 96)),
     ),
 )
-RETRAINED = 3  # times each
 CANDIDATES, RANKED_GENERATIONS = 1050, 19  # the official search never ranks its last generation
 
 
@@ -91,6 +90,13 @@ class Case:
     def times(self) -> float:
         """How many times as many images the official protocol evaluates."""
         return (len(self.their_train) + len(self.their_test)) / len(self.held_out)
+
+
+class Task(NamedTuple):
+    """A search: its seed, and below which quantile of the space's parameters."""
+
+    seed: int
+    quantile: float
 
 
 @dataclass(frozen=True)
@@ -165,20 +171,21 @@ def write(split: Split, folder: Path) -> Split:
 
 
 def search_on(
-    case: Case, split: EvalSet, seed: int, generations: int, folder: str | Path
+    case: Case, split: EvalSet, task: Task, generations: int, folder: str | Path
 ) -> list[Record]:
-    """Search at the official population settings, below the median number of parameters."""
+    """Search at the official population settings, below a number of parameters."""
     costs = cost.counters(**case.net.config.to_dict())
-    median = statistics.median(costs["params"](SPACE.sample(i)) for i in range(201))
+    params = sorted(costs["params"](SPACE.sample(i)) for i in range(201))
+    limit = params[round(task.quantile * 200)]
     size = best_batch_size(case.net, split, seconds=0.2)
-    images = racing_order(case.net, split, seed, batch_size=size)
+    images = racing_order(case.net, split, task.seed, batch_size=size)
     return search(
         SPACE,
         evaluation(case.net, images, batch_size=size),
         options={"generations": generations},
-        limits=[Limit("params", maximum=median)],
+        limits=[Limit("params", maximum=limit)],
         costs=costs,
-        seed=seed,
+        seed=task.seed,
         folder=folder,
     )
 
@@ -194,23 +201,23 @@ def since(start: Seconds) -> Seconds:
     return wall - start[0], cpu - start[1]
 
 
-def ours(case: Case, seed: int) -> Found:
+def ours(case: Case, task: Task) -> Found:
     """Search on the held-out images; everything counts, decoding and the batch size too."""
     start = clocks()
     with tempfile.TemporaryDirectory() as folder:
-        records = search_on(case, eval_cache(case.held_out, SHOWN), seed, 20, folder)
+        records = search_on(case, eval_cache(case.held_out, SHOWN), task, 20, folder)
     return Found(best(records).arch, records, since(start))
 
 
-def officially_chosen(case: Case, images: EvalSet, threads: int, folder: Path, seed: int) -> Arch:
+def officially_chosen(case: Case, images: EvalSet, threads: int, folder: Path, task: Task) -> Arch:
     """Return what the official protocol chooses, by our means; the same call resumes a search."""
     torch.set_num_threads(threads)
-    place = folder / f"official-{seed}"
-    return best(search_on(case, images, seed, RANKED_GENERATIONS, place)).arch
+    place = folder / f"official-{task.seed}-{task.quantile}"
+    return best(search_on(case, images, task, RANKED_GENERATIONS, place)).arch
 
 
 def all_officially_chosen(case: Case, args: Namespace, images: EvalSet, folder: Path) -> list[Arch]:
-    """Return the official choice of every seed.
+    """Return the official choice of every task.
 
     Nothing is timed here, so all cores work. It takes longer than everything else, so it comes
     first, and goes on where it was interrupted.
@@ -219,7 +226,7 @@ def all_officially_chosen(case: Case, args: Namespace, images: EvalSet, folder: 
     choose = partial(officially_chosen, alone, images, args.threads, folder)
     workers = max(1, (os.cpu_count() or 1) // args.threads)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(choose, args.seeds))
+        return list(pool.map(choose, tasks(args)))
 
 
 def official_seconds(
@@ -241,17 +248,17 @@ def official_seconds(
 
 
 def compare(case: Case, args: Namespace, folder: Path) -> None:
-    """Search with every seed in both ways, and print what it took and what came out."""
+    """Search in both ways, and print what it took and what came out."""
     images = eval_cache(case.their_train, SHOWN)
     chosen = all_officially_chosen(case, args, images, folder)
     each: list[Seconds] = []
     found, same = [], 0
-    for turn, seed in enumerate(args.seeds):
-        found.append(ours(case, seed))
-        print(f"seed {seed}: ours {found[-1].took[0]:.0f} s", flush=True)
+    for turn, task in enumerate(tasks(args)):
+        found.append(ours(case, task))
+        print(f"{task}: ours {found[-1].took[0]:.0f} s", flush=True)
         if case.theirs is not None:  # in turn with ours, on candidates from all generations
             records = found[-1].records
-            archs = [r.arch for r in records[turn :: CANDIDATES * len(args.seeds) // args.sample]]
+            archs = [r.arch for r in records[turn :: CANDIDATES * len(tasks(args)) // args.sample]]
             seconds, equal = official_seconds(case, args, archs, images)
             each, same = each + seconds, same + equal
     if each:
@@ -263,8 +270,8 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
                 f"({min(gains):.0f} to {max(gains):.0f})",
                 flush=True,
             )
-    each_seed = zip(args.seeds, found, chosen, strict=True)
-    rows = [row(case, seed, mine, theirs, each) for seed, mine, theirs in each_seed]
+    alike = zip(tasks(args), found, chosen, strict=True)
+    rows = [row(case, task, mine, theirs, each) for task, mine, theirs in alike]
     title = f"A search of 1,000 candidates, {case.times:.1f} to 1 images a candidate"
     table(title, [HEADINGS, *rows])
     print(f"± is the standard error, on {len(case.untouched)} untouched images")
@@ -278,14 +285,19 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
     retrain(case, args, {(theirs, mine.arch) for theirs, mine in zip(chosen, found, strict=True)})
 
 
+def tasks(args: Namespace) -> list[Task]:
+    """Return the searches, in the order in which they are done."""
+    return [Task(seed, quantile) for seed in args.seeds for quantile in args.quantiles]
+
+
 HEADINGS = (
-    "seed", "official, s", "ours, s", "official / ours", "in CPU time", "best of official, top-1",
-    "of ours", "ours more", "stopped early", "forwarded",
+    "seed", "params below", "official, s", "ours, s", "official / ours", "in CPU time",
+    "best of official, top-1", "of ours", "ours more", "stopped early", "forwarded",
 )  # fmt: skip
 
 
-def row(case: Case, seed: int, mine: Found, theirs: Arch, each: list[Seconds]) -> tuple[str, ...]:
-    """Return what a seed's searches took, and their choices' accuracies on untouched images."""
+def row(case: Case, task: Task, mine: Found, theirs: Arch, each: list[Seconds]) -> tuple[str, ...]:
+    """Return what a task's searches took, and their choices' accuracies on untouched images."""
     both = [right(case.net, arch, case.untouched) for arch in (theirs, mine.arch)]
     total, count = len(case.held_out), len(mine.records)
     seen = sum(record.metrics.get("images", total) for record in mine.records)
@@ -296,7 +308,8 @@ def row(case: Case, seed: int, mine: Found, theirs: Arch, each: list[Seconds]) -
         whole = f"{sums[0]:.0f}"
         gains = (f"{sums[0] / mine.took[0]:.0f}", f"{sums[1] / mine.took[1]:.0f}")
     return (
-        str(seed),
+        str(task.seed),
+        f"{100 * task.quantile:.0f} %",
         whole,
         f"{mine.took[0]:.1f}",
         *gains,
@@ -321,9 +334,11 @@ def estimate(values: Tensor) -> str:
 
 def retrain(case: Case, args: Namespace, pairs: set[tuple[Arch, Arch]]) -> None:
     """Train both choices from scratch, alike and alone, and print what came out."""
-    rows = []
-    for number, (theirs, mine) in enumerate(sorted(pairs, key=str)):
-        for seed in range(RETRAINED):
+    rows, gains = [], []
+    different = [(theirs, mine) for theirs, mine in sorted(pairs, key=str) if theirs != mine]
+    print(f"{len(pairs) - len(different)} of {len(pairs)} pairs are one subnet", flush=True)
+    for number, (theirs, mine) in enumerate(different):
+        for seed in range(args.retrained):
             both = []
             for arch in (theirs, mine):
                 torch.manual_seed(seed)
@@ -331,10 +346,14 @@ def retrain(case: Case, args: Namespace, pairs: set[tuple[Arch, Arch]]) -> None:
                 how: dict[str, Any] = {"flip": case.flip, "only": arch, "seed": seed}
                 net = trained.train(net, case.train, args.retrain_steps, **how)
                 both.append(right(net, arch, case.untouched))
-            found = (f"{100 * one.mean():.2f}" for one in both)
+            found = [f"{100 * one.mean():.2f}" for one in both]
+            print(f"pair {number}, seed {seed}: {', '.join(found)}", flush=True)
             rows.append((str(number), str(seed), *found, estimate(both[1] - both[0])))
+            gains.append(both[1].mean() - both[0].mean())
     heading = ("pair", "seed", "best of official, top-1", "of ours", "ours more")
     table(f"Both choices alone from scratch, {args.retrain_steps} steps", [heading, *rows])
+    if len(gains) > 1:
+        print(f"all of them: ours {estimate(torch.stack(gains))} more, ± from these differences")
 
 
 def options() -> ArgumentParser:
@@ -345,9 +364,11 @@ def options() -> ArgumentParser:
     add("--data", help="folder of class folders (default: Fashion-MNIST if installed, or digits)")
     add("--images", type=int, default=5000, help="that ours ranks on (default: 5000)")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the searches (default: 0 1 2)")
+    add("--quantiles", type=float, nargs="+", default=[0.5], help="of the parameters' limit")
     add("--sample", type=int, default=10, help="candidates timed officially (default: 10)")
     add("--train-steps", type=int, default=6000)
     add("--retrain-steps", type=int, default=3000, help="of each choice from scratch")
+    add("--retrained", type=int, default=3, help="times each, with other seeds")
     add("--keep", help="folder for the supernet and the official searches; the same call resumes")
     return parser
 
