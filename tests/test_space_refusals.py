@@ -143,6 +143,7 @@ def test_only_rising_numbers_of_the_layers_increase(values: Any, level: Any, tie
         ((Choice("depth", (1,), "block"),), None, "depth has level stage in a space with stages"),
         ((DEPTH,), 2, "depth has level stage in a space with stages, else net"),
         ((DEPTH,), 0, "stages is 0; it must be a whole number from 1"),
+        ((DEPTH,), True, "stages is True; it must be a whole number from 1"),
         ((DEPTH, Choice("g", (1,), "stage")), None, "the space has no stages"),
         ((DEPTH, Choice("g", ((1,),), "block")), None, "choice g has 1 lists, the space needs 2"),
         (

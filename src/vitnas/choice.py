@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from vitnas.arch import Scalar
 from vitnas.errors import InputError
-from vitnas.genes import Position, fill, tuples
+from vitnas.genes import Position, describe, fill, has_shape, is_depth, tuples, value_at
 
 Level: TypeAlias = Literal["net", "stage", "block"]
 
@@ -89,6 +89,48 @@ class Choice:
         """
         found = fill(shape, pick, self.tied)
         return self._rising(found) if self.increasing else found
+
+    def shape(self, depth: Any, stages: int | None) -> Any:
+        """Return the shape (see `vitnas.genes`) of the gene in an architecture of this depth."""
+        if self.level == "net":
+            return ()
+        return (stages,) if self.level == "stage" else (depth,)
+
+    def faults(self, gene: Any, depth: Any, stages: int | None) -> Iterator[str]:
+        """Yield what keeps a gene of an architecture of this depth from being of this choice.
+
+        A depth that is none, or that is larger than the space allows, is not told here.
+        """
+        if self.level == "block" and not is_depth(depth, stages):
+            return
+        shape = self.shape(depth, stages)
+        if not has_shape(gene, shape):
+            yield f"{self.name} is {gene!r}, it needs {describe(shape)}"
+            return
+        rows: Any = gene if stages else (gene,)
+        if self.tied and any(len(set(row)) > 1 for row in rows):
+            alike = "all layers of a stage" if stages else "all layers"
+            yield f"{self.name} is {gene!r}, the space allows one value for {alike}"
+            return
+        if isinstance(gene, tuple) and not self.varies and set(gene) <= set(self.values):
+            if self.increasing and list(gene) != sorted(set(gene)):
+                yield f"{self.name} is {gene!r}, it must increase from layer to layer"
+            return  # the common case, seen at once
+        yield from self._value_faults(gene, shape)
+
+    def _value_faults(self, gene: Any, shape: Any) -> Iterator[str]:
+        places: list[Position] = []
+        fill(shape, places.append)
+        for at in places:
+            try:
+                allowed = self.at(at)
+            except IndexError:  # deeper than the space
+                return
+            value = value_at(gene, at)
+            if value not in allowed:
+                index = "".join(f"[{i}]" for i in at)
+                values = ", ".join(map(str, allowed))
+                yield f"{self.name}{index} is {value!r}, the space allows {values}"
 
     def every(self, shape: Any) -> Iterator[Any]:
         """Yield all that the gene can be in its shape."""

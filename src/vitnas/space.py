@@ -19,7 +19,7 @@ from typing import Any, SupportsIndex, TypeAlias
 from vitnas.arch import Arch, Scalar
 from vitnas.choice import Choice, Level
 from vitnas.errors import InputError, unknown
-from vitnas.genes import Position, describe, fill, has_shape, is_depth, lists, tuples, value_at
+from vitnas.genes import Position, lists, tuples, value_at
 
 __all__ = ["Choice", "Level", "Pick", "Position", "Space"]
 
@@ -110,7 +110,8 @@ class Space:
         """
         genes: dict[str, Any] = {}
         for choice in self.choices:
-            genes[choice.name] = choice.fill(self._shape(choice, genes), partial(pick, choice))
+            shape = choice.shape(genes.get("depth"), self.stages)
+            genes[choice.name] = choice.fill(shape, partial(pick, choice))
         return Arch(self.family, **genes)
 
     def size(self) -> int:
@@ -311,20 +312,12 @@ class Space:
             raise InputError(f"{choice.name} can't be tied: its layers have no value in common")
         return replace(choice, values=common, tied=True)
 
-    def _shape(self, choice: Choice, genes: dict[str, Any]) -> Any:
-        """Return the nesting of a gene: (), [length] or [length of each stage]."""
-        if choice.level == "net":
-            return ()
-        if choice.level == "stage":
-            return (self.stages,)
-        return (genes["depth"],)
-
     def _extend(self, genes: dict[str, Any], rest: tuple[Choice, ...]) -> Iterator[Arch]:
         if not rest:
             yield Arch(self.family, **genes)
             return
         choice, *later = rest
-        shape = self._shape(choice, genes)
+        shape = choice.shape(genes.get("depth"), self.stages)
         for gene in choice.every(shape):
             yield from self._extend({**genes, choice.name: gene}, tuple(later))
 
@@ -337,41 +330,11 @@ class Space:
         yield from (f"{c.name} is missing" for c in self.choices if c.name not in arch)
         for choice in self.choices:
             if choice.name in arch:
-                yield from self._gene_faults(choice, arch)
-
-    def _gene_faults(self, choice: Choice, arch: Arch) -> Iterator[str]:
-        value, depth = arch[choice.name], arch.get("depth")
-        if choice.level == "block" and not is_depth(depth, self.stages):
-            return  # depth is missing or malformed, which has its own line
-        shape = self._shape(choice, {"depth": depth})
-        if not has_shape(value, shape):
-            yield f"{choice.name} is {value!r}, it needs {describe(shape)}"
-            return
-        rows: Any = value if self.stages else (value,)
-        if choice.tied and any(len(set(row)) > 1 for row in rows):
-            alike = "all layers of a stage" if self.stages else "all layers"
-            yield f"{choice.name} is {value!r}, the space allows one value for {alike}"
-            return
-        if isinstance(value, tuple) and not choice.varies and set(value) <= set(choice.values):
-            if choice.increasing and list(value) != sorted(set(value)):
-                yield f"{choice.name} is {value!r}, it must increase from layer to layer"
-            return  # the common case, seen at once
-        places: list[Position] = []
-        fill(shape, places.append)
-        for at in places:
-            gene = _gene(arch, choice.name, at)
-            try:
-                allowed = choice.at(at)
-            except IndexError:
-                return  # deeper than the space, which depth's own line says
-            if gene not in allowed:
-                index = "".join(f"[{i}]" for i in at)
-                values = ", ".join(map(str, allowed))
-                yield f"{choice.name}{index} is {gene!r}, the space allows {values}"
+                yield from choice.faults(arch[choice.name], arch.get("depth"), self.stages)
 
 
 def _few(value: Any) -> bool:
-    return isinstance(value, int) and 1 <= value <= DEEPEST
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= DEEPEST
 
 
 def _widest(choice: Choice) -> int:
@@ -381,11 +344,13 @@ def _widest(choice: Choice) -> int:
 def _tied_pick(index: dict[tuple[str, int], int], choice: Choice, at: Position) -> Scalar:
     values = choice.at(at)
     if choice.name == "depth":
-        return max(values)  # type: ignore[no-any-return]
-    if choice.increasing:
-        return values[min(index[choice.name, 0] + at[0], len(values) - 1)]  # type: ignore[no-any-return]
-    parity = at[0] % 2 if choice.level == "stage" else 0
-    return values[min(index[choice.name, parity], len(values) - 1)]  # type: ignore[no-any-return]
+        place = values.index(max(values))
+    elif choice.increasing:
+        place = index[choice.name, 0] + at[0]
+    else:
+        place = index[choice.name, at[0] % 2 if choice.level == "stage" else 0]
+    value: Scalar = values[min(place, len(values) - 1)]
+    return value
 
 
 def _seed(seed: Any) -> int:
@@ -397,7 +362,8 @@ def _seed(seed: Any) -> int:
 
 def _draw(rng: random.Random, choice: Choice, at: Position) -> Scalar:
     values = choice.at(at)
-    return rng.choice(values) if len(values) > 1 else values[0]  # type: ignore[no-any-return]
+    value: Scalar = rng.choice(values) if len(values) > 1 else values[0]
+    return value
 
 
 def _gene(arch: Arch, name: str, at: Position) -> Any:
