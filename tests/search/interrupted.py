@@ -34,6 +34,7 @@ OPTIONS = {
     "nsga2": {"population": 8, "generations": 4},
     "tpe": {"startup": 8, "concurrency": 4},
 }
+RACED = ("random", "evolution", "tpe")  # to the others every score matters
 
 
 def evaluate(arch: Arch) -> dict[str, float]:
@@ -52,6 +53,26 @@ def _race(arch: Arch, hopeless: Hopeless | None) -> Result:
         if hopeless and hopeless(arch, at_most):
             return {"at_most": at_most, "images": batch}
     return evaluate(arch)
+
+
+def noting(groups: list[Sequence[Arch]]) -> Evaluate:
+    """Return `race` that notes which architectures it is given together."""
+
+    def noted(archs: Sequence[Arch], hopeless: Hopeless | None) -> list[Result]:
+        groups.append(archs)
+        return race(archs, hopeless)
+
+    return noted
+
+
+def untouched(*_: object) -> list[Result]:
+    """Evaluate, where nothing may be."""
+    raise AssertionError("evaluated")
+
+
+def costs(arch: Arch) -> dict[str, float]:
+    """Return all costs of an architecture."""
+    return {name: cost(arch) for name, cost in COSTS.items()}
 
 
 def run(

@@ -16,7 +16,7 @@ from vitnas.testing.searchers import score
 from vitnas.testing.servers import grpc_proxy, postgres
 
 from . import working
-from .interrupted import TRIALS, run
+from .interrupted import TRIALS, run, untouched
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def test_four_workers_of_which_two_are_killed(kind: str, strategy: str, tmp_path
         assert [code for _, code in ends[2:]] == [0, 0], ends
         check(folder, alone, dead=2)
         if kind != "journal":  # the ledger itself, without what the run keeps
-            again = run(tmp_path / "elsewhere" / strategy, strategy, _untouched, ledger=address)
+            again = run(tmp_path / "elsewhere" / strategy, strategy, untouched, ledger=address)
             assert proposals(again) == proposals(alone)
 
 
@@ -111,9 +111,5 @@ def test_two_of_four_workers_are_killed_at_random_moments(seed: int, tmp_path: P
         ends = [(worker.communicate(timeout=100)[1], worker.returncode) for worker in workers]
         assert [code for _, code in ends] == [-9, -9, 0, 0], ends
         check(folder, alone, dead=2)
-        again = run(tmp_path / "elsewhere" / "run", "evolution", _untouched, ledger=server.address)
+        again = run(tmp_path / "elsewhere" / "run", "evolution", untouched, ledger=server.address)
         assert proposals(again) == proposals(alone)
-
-
-def _untouched(*_: object) -> list[dict[str, float]]:
-    raise AssertionError("evaluated")
