@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from vitnas.errors import InputError
 
 DEBIAN = Path("/usr/lib/postgresql")
 PROXY = """
-import sys, warnings
+import sys
 from concurrent.futures import ThreadPoolExecutor
 import grpc
 from optuna.storages import RDBStorage, get_storage
@@ -65,8 +64,8 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._folder, self._bin = folder, binaries()
         # PostgreSQL refuses to run as root
-        self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-        if os.getuid() == 0:
+        self._user = "nobody" if os.getuid() == 0 else None
+        if self._user:
             shutil.chown(folder, self._user)
         self._run(
             "initdb", "--auth=trust", "--username=vitnas", "--no-sync", "--no-locale", "-EUTF8"
@@ -89,9 +88,8 @@ class Postgres:
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self._bin / program), f"--pgdata={self._folder / 'data'}", *words]
-        user = self._user if os.getuid() == 0 else None
         done = subprocess.run(
-            command, user=user, cwd="/", capture_output=True, text=True, timeout=60
+            command, user=self._user, cwd="/", capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 def dots(scores: Sequence[float], most: int | None, front: Iterable[int] = ()) -> list[int]:
     """Return which trials to draw, in their order: all, if they are `most` or fewer.
 
-    Of more it is the best tenth, those of the front, and of the others every k-th, so that they are
-    `most` together, but of the others never less than half of it.
+    Of more it is the best tenth, those of the front, and every k-th of the others, with the least k
+    that leaves `most` trials together. But there is always room for half of `most` others.
     """
     if most is None or len(scores) <= most:
         return list(range(len(scores)))
     ranked = sorted(range(len(scores)), key=lambda place: -scores[place])
     kept = {*ranked[: math.ceil(len(ranked) / 10)], *front}
     others = [place for place in range(len(scores)) if place not in kept]
-    room = max(most - len(kept), most // 2)
+    room = max(most - len(kept), most // 2, 1)
     return sorted([*kept, *others[:: math.ceil(len(others) / room) or 1]])
 
 
