@@ -112,8 +112,9 @@ def update_config(folder: str | Path, **info: Any) -> dict[str, Any]:
     record = _read_record(Path(folder))
     for name, value in info.items():
         old = record.get(name)
-        merge = isinstance(old, dict) and isinstance(value, Mapping)
-        record[name] = {**old, **value} if merge else value  # type: ignore[dict-item]
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            value = {**old, **value}
+        record[name] = value
     files.write_json(Path(folder) / CONFIG, record)
     record.pop(FINGERPRINT, None)
     return record

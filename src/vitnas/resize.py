@@ -35,8 +35,9 @@ def resize(
     made = family(arch.family)
     options = old.to_dict()
     if img_size is not None:
-        size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        options = made.resized_options(old, size) if size != old.img_size else options  # type: ignore[arg-type]
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        if (height, width) != old.img_size:
+            options = made.resized_options(old, (height, width))
     if num_classes is not None:
         options["num_classes"] = num_classes
     if drop_path_rate is not None:

@@ -70,11 +70,14 @@ def sample_tilted(space: Space, tilt: float, rng: random.Random) -> Arch:
 
     def pick(choice: Choice, at: Position) -> Scalar:
         values = sorted(choice.at(at)) if _is_number(choice.at(at)[0]) else choice.at(at)
-        if len(values) == 1:
-            return values[0]  # type: ignore[no-any-return]
-        steepness = tilt if _is_number(values[0]) else 0.0
-        weights = [math.exp(steepness * rank / (len(values) - 1)) for rank in range(len(values))]
-        return rng.choices(values, weights)[0]  # type: ignore[no-any-return]
+        value: Scalar = values[0]
+        if len(values) > 1:
+            steepness = tilt if _is_number(value) else 0.0
+            weights = [
+                math.exp(steepness * rank / (len(values) - 1)) for rank in range(len(values))
+            ]
+            (value,) = rng.choices(values, weights)
+        return value
 
     return space.build(pick)
 

@@ -310,5 +310,5 @@ def _check(
 
 
 def _layers(arch: Arch) -> int:
-    depth = arch["depth"]
-    return sum(depth) if isinstance(depth, tuple) else int(depth)  # type: ignore[arg-type]
+    depth: Any = arch["depth"]
+    return sum(depth) if isinstance(depth, tuple) else int(depth)

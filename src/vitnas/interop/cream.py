@@ -356,8 +356,14 @@ def _theirs(name: str) -> str:
 
 
 def _deinterleave(weight: Tensor) -> Tensor:
-    return weight.unflatten(0, (-1, 3)).transpose(0, 1).flatten(0, 1)  # type: ignore[no-any-return]
+    return _transposed(weight, (-1, 3))
 
 
 def _interleave(weight: Tensor) -> Tensor:
-    return weight.unflatten(0, (3, -1)).transpose(0, 1).flatten(0, 1)  # type: ignore[no-any-return]
+    return _transposed(weight, (3, -1))
+
+
+def _transposed(weight: Tensor, rows: tuple[int, int]) -> Tensor:
+    """Return a weight with its rows, laid out as a table of this shape, taken column by column."""
+    moved: Tensor = weight.unflatten(0, rows).transpose(0, 1).flatten(0, 1)
+    return moved

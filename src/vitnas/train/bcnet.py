@@ -43,10 +43,11 @@ def complement(space: Space, arch: Arch) -> Arch:
 
     def pick(choice: Choice, at: Position) -> Scalar:
         value, values = value_at(arch[choice.name], at), choice.at(at)
-        if choice.name not in widths or value == max(values):
-            return value  # type: ignore[no-any-return]
-        missing = max(values) - value
-        return min(values, key=lambda c: (round(abs(missing - c), 9), -c))  # type: ignore[no-any-return]
+        if choice.name in widths and value != max(values):
+            missing = max(values) - value
+            value = min(values, key=lambda c: (round(abs(missing - c), 9), -c))
+        found: Scalar = value
+        return found
 
     return space.build(pick)
 
