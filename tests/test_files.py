@@ -21,6 +21,18 @@ def test_text_bytes_and_functions_are_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "d.json", "new"]
 
 
+def test_lines_are_read_up_to_one_that_could_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"a\n" + b"b" * files.LARGEST_JSON)
+    assert [len(line) for line in files.read_lines(path)] == [2, files.LARGEST_JSON]
+    with path.open("ab") as file:
+        file.write(b"b\n")
+    with pytest.raises(InputError, match=r"can't read .*lines: line 2 has more than 16 MiB"):
+        list(files.read_lines(path))
+    with pytest.raises(InputError, match=r"can't read .*: Is a directory"):
+        list(files.read_lines(tmp_path))
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     files.write(path, "old")

@@ -18,7 +18,7 @@ from typing import Any
 
 from vitnas.errors import InputError
 
-LARGEST_JSON, LARGEST_YAML = 1 << 24, 1 << 20  # bytes
+LARGEST_JSON, LARGEST_TEXT = 1 << 24, 1 << 20  # bytes
 
 
 def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> Path:
@@ -83,6 +83,37 @@ def fingerprint(path: str | Path) -> str:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
 
 
+def read_text(path: str | Path, what: str = "") -> str:
+    """Read a text that people write; messages say `what` it is, such as a recipe.
+
+    Raises:
+        InputError: the file is missing, unreadable, no UTF-8, or larger than 1 MiB.
+    """
+    source = f"{what} {path}".lstrip()
+    try:
+        return _content(Path(path), source, LARGEST_TEXT).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"can't read {source}: {error}") from error
+
+
+def read_lines(path: str | Path) -> Iterator[bytes]:
+    """Yield the lines of a file of JSON lines, which may be long as a whole.
+
+    Raises:
+        InputError: the file is missing or unreadable, or a line is larger than 16 MiB.
+    """
+    number = 0
+    try:
+        with Path(path).open("rb") as file:
+            while line := file.readline(LARGEST_JSON + 1):
+                number += 1
+                if len(line) > LARGEST_JSON:
+                    raise InputError(f"can't read {path}: line {number} has more than 16 MiB")
+                yield line
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from error
+
+
 def read_yaml(path: str | Path, what: str = "") -> Any:
     """Read a YAML file of plain values; messages say `what` it is, such as a recipe.
 
@@ -91,12 +122,7 @@ def read_yaml(path: str | Path, what: str = "") -> Any:
     """
     from vitnas import yaml_text
 
-    source = f"{what} {path}".lstrip()
-    try:
-        text = _content(Path(path), source, LARGEST_YAML).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"can't read {source}: {error}") from error
-    return yaml_text.parse(text, source)
+    return yaml_text.parse(read_text(path, what), f"{what} {path}".lstrip())
 
 
 def _content(path: Path, source: str, largest: int) -> bytes:

@@ -13,14 +13,14 @@ from vitnas.data.sources import open_data
 from vitnas.errors import InputError
 
 
-def _shard(path: Path, numbers: range, *, labels: bool = True) -> Path:
+def _shard(path: Path, numbers: range, *, labels: bool = True, label: str | None = None) -> Path:
     with tarfile.open(path, "w") as tar:
         for number in numbers:
             image = io.BytesIO()
             picture(number).save(image, "png")
             files = {"png": image.getvalue(), "json": b"{}"}
             if labels:
-                files["cls"] = str(number % 2).encode()
+                files["cls"] = (label or str(number % 2)).encode()
             for kind, content in files.items():
                 member = tarfile.TarInfo(f"part/{number:04}.{kind}")
                 member.size = len(content)
@@ -83,6 +83,15 @@ def test_no_training_shards(shards: Path) -> None:
 def test_samples_without_class(shards: Path) -> None:
     file = _shard(shards / "pets-train-0002.tar", range(30, 31), labels=False)
     assert f"part/0030.png in {file} has no class; a file part/0030.cls" in _message(shards)
+
+
+@pytest.mark.parametrize("label", ["1000000000000", "9" * 5000, "9" * 50, "-1", "x"])
+def test_classes_that_are_none(shards: Path, label: str) -> None:
+    """A number without end would ask for as many names of classes."""
+    file = _shard(shards / "pets-train-0002.tar", range(30, 31), label=label)
+    message = _message(shards)
+    assert str(file) in message
+    assert len(message) < 500
 
 
 def test_a_cut_shard(shards: Path) -> None:

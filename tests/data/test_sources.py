@@ -98,12 +98,17 @@ def test_fashion_mnist_absent(fashion: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"no gzip", gzip.compress(b"\0\0\x08\x03\0\0", mtime=0), "cut", "short"]
+    "damage",
+    [b"", b"no gzip", gzip.compress(b"\0\0\x08\x03\0\0", mtime=0), "cut", "short", "bomb"],
 )
 def test_a_damaged_idx_file(fashion: Path, damage: bytes | str) -> None:
     file = fashion / f"train-{IMAGES}"
     whole = file.read_bytes()
-    cut = {"cut": whole[:-100], "short": gzip.compress(gzip.decompress(whole)[:-1])}
+    cut = {
+        "cut": whole[:-100],
+        "short": gzip.compress(gzip.decompress(whole)[:-1]),
+        "bomb": gzip.compress(bytes(bundled.LARGEST + 1), 1),
+    }
     file.write_bytes(cut[damage] if isinstance(damage, str) else damage)
     with pytest.raises(InputError, match=rf"{file}.*; get the file again"):
         open_data("fashion-mnist", root=str(fashion))

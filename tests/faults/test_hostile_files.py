@@ -9,39 +9,26 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import resource
 import shutil
-import signal
 import struct
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import vitnas
+from faults.readers import RECORDS, TEXTS, net, outcome, table
 from report import demo
-from train.runs import small_net
 from vitnas import folder
-from vitnas.cli.target import read_arch, read_target
-from vitnas.cost.conditions import Settings
-from vitnas.cost.table import LatencyTable, TableError
-from vitnas.errors import InputError
-from vitnas.interop import checkpoint, cream, mmrazor, nni
+from vitnas.cli.target import read_target
+from vitnas.cost.table import LatencyTable
+from vitnas.interop import checkpoint
 from vitnas.report.contents import read_contents
 from vitnas.search import ledger
 from vitnas.standing import standing
-from vitnas.train.metrics import read_metrics
-from vitnas.train.reading import load_recipe
 
-SPACE = "family: autoformer\ndepth: [1, 2]\nembed_dim: [16, 24]\nnum_heads: [1]\nmlp_ratio: [2]\n"
-RECIPE = "space: autoformer-digits\ndata: digits\nepochs: 3\nlr: 1.0e-3\n"
 LAUGHS = "\n".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9 if i else 'ha'}]" for i in range(12))
 WEIGHTS = {"cls_token": torch.ones(1, 1, 4), "head.bias": torch.zeros(3)}
 
@@ -50,20 +37,6 @@ fuzz = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-Read = Callable[[Path], object]
-
-
-def outcome(read: Read, path: Path) -> str:
-    """Return why a file was refused, in one line; nothing where it was read."""
-    try:
-        read(path)
-    except InputError as error:
-        refusal = str(error)
-        assert refusal
-        assert "\n" not in refusal
-        assert len(refusal) <= 2_000
-        return refusal
-    return ""
 
 
 @st.composite
@@ -105,35 +78,6 @@ def twisted(draw: st.DrawFn, sound: Any) -> Any:
     return value["root"]
 
 
-def net(tmp: Path) -> Path:
-    """Save a tiny model, and return its folder."""
-    arch = vitnas.Arch("autoformer", depth=1, embed_dim=8, num_heads=(1,), mlp_ratio=(2,))
-    model = vitnas.build(arch, num_classes=3, img_size=8, patch_size=4, in_chans=1, head_dim=8)
-    vitnas.save(model, tmp / "net")
-    return tmp / "net"
-
-
-def table(tmp: Path) -> Path:
-    """Save a table of latencies, and return its file."""
-    settings = Settings("cpu", "a CPU", 2, "float32", "eager", 1, "torch")
-    error = TableError(10, 0.01, 0.03, 0.0)
-    return LatencyTable("autoformer", {"num_classes": 10}, settings, 0, 0.0, error, {}).save(
-        tmp / "latency.json"
-    )
-
-
-TEXTS: dict[str, tuple[str, Read]] = {
-    "space.yaml": (SPACE, vitnas.space),
-    "recipe.yaml": (RECIPE, load_recipe),
-    "arch.json": (vitnas.arch("autoformer-tiny").to_json(), lambda path: read_arch(str(path))),
-    "arch.yaml": (
-        json.dumps(nni.foreign(vitnas.arch("autoformer-tiny"))),
-        lambda path: read_arch(str(path)),
-    ),
-    "metrics.jsonl": ('{"kind": "train", "step": 1, "loss": 2.5}\n' * 3, read_metrics),
-}
-
-
 @pytest.mark.parametrize("name", TEXTS)
 @given(data=st.data())
 @fuzz
@@ -142,23 +86,6 @@ def test_damaged_text(name: str, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / name
     path.write_bytes(data.draw(damaged(text.encode())))
     outcome(read, path)
-
-
-RECORDS: dict[str, tuple[Any, Read]] = {
-    "arch.json": (vitnas.arch("vitas-a").to_dict(), lambda path: read_arch(str(path))),
-    "nni.json": (
-        nni.foreign(vitnas.arch("autoformer-tiny")),
-        lambda path: nni.arch(json.loads(path.read_text())),
-    ),
-    "mmrazor.json": (
-        mmrazor.foreign(vitnas.arch("mmrazor-autoformer-base")),
-        lambda path: mmrazor.arch(json.loads(path.read_text())),
-    ),
-    "cream.json": (
-        cream.foreign(vitnas.arch("autoformer-tiny")),
-        lambda path: cream.arch(json.loads(path.read_text())),
-    ),
-}
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -283,90 +210,6 @@ def test_deep_json(opened: str, tmp_path: Path) -> None:
     saved = net(tmp_path)
     (saved / "config.json").write_text(opened * 200_000)
     assert outcome(folder.load, saved)
-
-
-def every_part(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each container of a value of JSON with each of its keys."""
-    for key in list(value) if isinstance(value, dict) else range(len(value)):
-        yield value, key
-        if isinstance(value[key], (dict, list)):
-            yield from every_part(value[key])
-
-
-def sizes(record: Any) -> Iterator[None]:
-    """Set every part of a record to numbers of which a program could try to make that many."""
-    for place, key in every_part(record):
-        sound = place[key]
-        for number in (10**6, 10**9, 10**30):
-            place[key] = number
-            yield
-        place[key] = sound
-
-
-@contextmanager
-def little_memory() -> Iterator[None]:
-    """Allow 2 GiB beyond what is in use, and five seconds."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-
-    def too_slow(*args: object) -> None:
-        raise AssertionError("it takes too long")
-
-    previous = signal.signal(signal.SIGALRM, too_slow)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (2 << 30), hard))
-    signal.setitimer(signal.ITIMER_REAL, 5)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_giant_numbers_in_archs(name: str, tmp_path: Path) -> None:
-    given, read = RECORDS[name]
-    path, record = tmp_path / name, {"root": copy.deepcopy(given)}
-    for _ in sizes(record):
-        path.write_text(json.dumps(record["root"]))
-        with little_memory():
-            outcome(read, path)
-
-
-def test_giant_numbers_in_spaces(tmp_path: Path) -> None:
-    path, record = tmp_path / "space.yaml", yaml.safe_load(SPACE)
-    for _ in sizes(record):
-        path.write_text(yaml.safe_dump(record))
-        with little_memory():
-            outcome(lambda path: vitnas.space(path).sample(0), path)
-
-
-@pytest.mark.parametrize("kind", ["model", "supernet"])
-def test_giant_numbers_in_model_folders(kind: str, tmp_path: Path) -> None:
-    """What a config asks for is not made before it is compared with the weights."""
-    saved = net(tmp_path) if kind == "model" else vitnas.save(small_net(), tmp_path / "net")
-    config = saved / "config.json"
-    record = json.loads(config.read_text())
-    for _ in sizes(record):
-        config.write_text(json.dumps(record))
-        with little_memory():
-            outcome(folder.load, saved)
-
-
-@pytest.mark.parametrize("name", ["arch.json", "arch.yaml", "space.yaml", "recipe.yaml"])
-def test_giant_files(name: str, tmp_path: Path) -> None:
-    """They are refused before what they hold fills the memory."""
-    path = tmp_path / name
-    with path.open("w") as file:
-        file.write("[" + "[]," * 6_000_000 + "[]]")
-    tracemalloc.start()
-    try:
-        refusal = outcome(TEXTS[name][1], path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert refusal.endswith(f"{path}: it has more than {16 if '.json' in name else 1} MiB")
-    assert peak < 2 * path.stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from vitnas.data.images import ArrayImages
 from vitnas.data.opened import Opened
 from vitnas.errors import InputError
 
+LARGEST = 1 << 26  # bytes of an IDX file; the largest of Fashion-MNIST has 47 million
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -70,12 +71,15 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read a gzipped IDX file of bytes (format: yann.lecun.com/exdb/mnist).
 
     Raises:
-        InputError: it can't be read, or it is damaged.
+        InputError: it can't be read, it is damaged, or unpacks to more than 64 MiB.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"can't read {path}: {error}; get the file again") from error
+    if len(content) > LARGEST:
+        raise InputError(f"{path} unpacks to more than {LARGEST >> 20} MiB; get the file again")
     start = 4 + 4 * content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     whole = 0 < start <= len(content)
     shape = np.frombuffer(content[4:start], dtype=">u4").tolist() if whole else []

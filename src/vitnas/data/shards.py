@@ -19,6 +19,7 @@ from vitnas.errors import InputError
 from vitnas.files import read_json
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+CLASSES = 1_000_000  # at most; each gets a name
 TRAIN = ("train", "training")
 TEST = ("test", "validation", "val", "valid")
 
@@ -92,12 +93,13 @@ def _samples(number: int, shard: Path) -> list[tuple[str, tuple[int, int, int], 
                 if f".{kind.lower()}" in IMAGES:
                     images[key] = member.name, (number, member.offset_data, member.size)
                 elif kind == "cls" and (content := tar.extractfile(member)) is not None:
-                    labels[key] = int(content.read())
+                    labels[key] = int(content.read(64))
     except (OSError, tarfile.TarError, ValueError) as error:
         raise InputError(f"can't read shard {shard}: {error}") from error
     for key, (name, _) in images.items():
-        if labels.get(key, -1) < 0:
+        if not 0 <= labels.get(key, -1) < CLASSES:
             raise InputError(
-                f"{name} in {shard} has no class; a file {key}.cls with a number is needed"
+                f"{name} in {shard} has no class; a file {key}.cls with a number below "
+                f"{CLASSES:,} is needed"
             )
     return [(name, place, labels[key]) for key, (name, place) in images.items()]

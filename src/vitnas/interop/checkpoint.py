@@ -6,6 +6,7 @@ import argparse
 import io
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def read_training(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         if path.suffix == ".safetensors":
             return _state(safetensors.torch.load_file(path), path), {}
+        _check_size(path)
         with torch.serialization.safe_globals(known), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what can't be read is refused
             found = torch.load(path, map_location="cpu", weights_only=True)
@@ -139,6 +141,18 @@ def refuse(original: str, faults: Mapping[str, list[str]]) -> None:
             said.append(f"{what}: {', '.join(sorted(names)[:_LISTED])}{more}")
     if said:
         raise InputError(f"not the official {original} of this config; {'; '.join(said)}")
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive whose parts are more than the file: torch packs, but never compresses."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise InputError(
+                f"{path} is compressed, as torch's own files never are, and would fill "
+                f"{unpacked / (1 << 20):,.0f} MiB; save the state dict with torch.save"
+            )
 
 
 def _damaged(path: Path) -> str:

@@ -14,14 +14,21 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
+LARGEST = 1 << 24  # bytes of a config; what larger JSON holds could fill the memory
+
 
 def load_folder(folder: str, build: Callable[..., nn.Module]) -> nn.Module:
     """Build the model of a folder that vitnas saved and load its weights, in evaluation mode.
 
     Raises:
-        ValueError: the config was saved with other weights, or is of other ones.
+        ValueError: the config was saved with other weights, or is no JSON, or larger than 16 MiB.
     """
-    config = json.loads((Path(folder) / "config.json").read_text())
+    told = Path(folder) / "config.json"
+    with told.open("rb") as file:
+        text = file.read(LARGEST + 1)
+    if len(text) > LARGEST:
+        raise ValueError(f"can't read {told}: it has more than 16 MiB")
+    config = json.loads(text)
     weights = Path(folder) / "model.safetensors"
     with weights.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()[:16]

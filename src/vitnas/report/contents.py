@@ -112,11 +112,13 @@ def objectives(settings: Settings) -> tuple[str, ...]:
 
 
 def _text(path: Path, missing: list[str]) -> str:
+    if not path.exists():
+        missing.append(f"no {path.name}")
+        return ""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        absent = isinstance(error, FileNotFoundError)
-        missing.append(f"no {path.name}" if absent else f"{path.name} can't be read: {error}")
+        return files.read_text(path)
+    except InputError as error:
+        missing.append(f"{path.name} is left out ({error})")
         return ""
 
 
@@ -136,8 +138,8 @@ def _metrics(path: Path, missing: list[str]) -> Sequence[Mapping[str, Any]]:
 
     try:
         lines = read_metrics(path)
-    except OSError as error:
-        missing.append(f"{path.name} can't be read: {error}")
+    except InputError as error:
+        missing.append(f"{path.name} is left out ({error})")
         return []
     if not lines:
         missing.append(f"{path.name} holds no metrics" if path.exists() else f"no {path.name}")

@@ -189,8 +189,8 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
     yield "lineage-of-the-best", figures.lineage(records, score=score)
     try:
         metrics = read_metrics(run / METRICS)
-    except OSError as error:
-        _log.warning("%s can't be read: %s", run / METRICS, error)
+    except InputError as error:
+        _log.warning("%s", error)
         return
     if metrics:
         yield "training-of-the-supernet", figures.training_curves(metrics)

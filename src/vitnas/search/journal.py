@@ -17,6 +17,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from vitnas import files
 from vitnas.errors import InputError
 
 # what Optuna's reader raises on lines that are not its own
@@ -120,6 +121,8 @@ def open_journal(path: Path, *, write: bool) -> Journal:
             lock.release()
         elif not path.is_file():
             raise InputError(f"there is no search in {path.parent}: {path.name} is missing")
+        for _ in files.read_lines(path):
+            pass  # Optuna would read a line of any size
         return Journal(path)
     except InputError:
         raise

@@ -89,4 +89,4 @@ def _wandb(folder: Path, kept: Sequence[Line], dropped: Sequence[Line]) -> Logge
     if not path.is_file():
         files.write(path, new_identity())
     told = {(line["kind"], line["step"]) for line in dropped}
-    return WandbLogger(folder, name=folder.parent.name, identity=path.read_text(), told=told)
+    return WandbLogger(folder, name=folder.parent.name, identity=files.read_text(path), told=told)

@@ -77,14 +77,26 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file up to a torn or damaged one; none if there is no file."""
+    """Return the lines of a metrics file up to a torn or damaged one; none if there is no file.
+
+    Raises:
+        InputError: the file can't be read, or has a line of more than 16 MiB.
+    """
     lines: list[dict[str, Any]] = []
-    for text in path.read_bytes().splitlines() if path.exists() else ():
+    for text in files.read_lines(path) if path.exists() else ():
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
             break
-        if not isinstance(line, dict):
+        if not _is_sound(line):
             break
         lines.append(line)
     return lines
+
+
+def _is_sound(line: Any) -> bool:
+    return (
+        isinstance(line, dict)
+        and isinstance(line.get("kind"), str)
+        and all(type(line.get(name)) is int for name in ("step", "epoch"))
+    )
