@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vitnas.arch import Arch
@@ -98,9 +97,6 @@ class Record:
         return self.state in ("complete", "stopped")
 
 
-_ranges = lru_cache(maxsize=8)(distributions)  # asked for every trial
-
-
 def to_trial(
     space: Space,
     arch: Arch,
@@ -135,7 +131,7 @@ def to_trial(
         state=TrialState.COMPLETE if "score" in result else state,
         value=result.get("score"),
         params=summary(space, arch),
-        distributions=_ranges(space),
+        distributions=distributions(space),
         user_attrs=attributes,
     )
     assert trial.datetime_complete is not None
