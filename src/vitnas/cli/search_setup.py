@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from vitnas.cli.measuring import Measured
     from vitnas.cli.scoring import Scoring
     from vitnas.search.ledger import Record, Settings
-    from vitnas.search.limits import Costs
+    from vitnas.search.limits import Costs, Limit
+    from vitnas.supernet import Supernet
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,7 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     chosen = with_objectives(strategy, dict(map(parse_override, asked.options)), asked.objective)
     given = read_options(strategy, chosen)
     check_names(asked.scorer, asked.predictor, asked.oversample)
-    flags = {
-        "params": (asked.min_params, asked.max_params),
-        "macs": (asked.min_macs, asked.max_macs),
-        "latency": (asked.min_latency, asked.max_latency),
-        "memory": (asked.min_memory, asked.max_memory),
-    }
-    limits = read_limits(flags, asked.least, asked.most)
+    limits = _limits(asked)
     measures = read_measure(asked.measure)
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         raise InputError(f"name is {name!r}; it must be a plain name, as of a file")
@@ -94,21 +89,7 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     if given.get("initial") == "prior":
         given["prior"] = training_prior(asked.run, net, space, window)
     make_searcher(strategy, space, window, asked.seed, given)  # refuses options that don't fit
-    if asked.scorer == TOP1:
-        scoring = by_accuracy(
-            asked.run,
-            source,
-            net,
-            data=asked.data,
-            root=asked.root,
-            images=asked.images,
-            batch_size=asked.batch_size,
-            device=target,
-            seed=asked.seed,
-            racing=asked.racing == "on",
-        )
-    else:
-        scoring = by_proxy(asked.scorer, options, asked.seed)
+    scoring = _scoring(asked, source, net, target)
     call = partial(
         search,
         space,
@@ -130,3 +111,30 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     )
     settings = Settings(space, limits, strategy, given, asked.seed, scoring.told, asked.scorer)
     return Prepared(name, folder, settings, costs, measured, scoring, call)
+
+
+def _limits(asked: SimpleNamespace) -> tuple[Limit, ...]:
+    flags = {
+        "params": (asked.min_params, asked.max_params),
+        "macs": (asked.min_macs, asked.max_macs),
+        "latency": (asked.min_latency, asked.max_latency),
+        "memory": (asked.min_memory, asked.max_memory),
+    }
+    return read_limits(flags, asked.least, asked.most)
+
+
+def _scoring(asked: SimpleNamespace, source: Path, net: Supernet, device: str) -> Scoring:
+    if asked.scorer != TOP1:
+        return by_proxy(asked.scorer, net.config.to_dict(), asked.seed)
+    return by_accuracy(
+        asked.run,
+        source,
+        net,
+        data=asked.data,
+        root=asked.root,
+        images=asked.images,
+        batch_size=asked.batch_size,
+        device=device,
+        seed=asked.seed,
+        racing=asked.racing == "on",
+    )
