@@ -56,6 +56,18 @@ def test_of_two_at_once_the_first_stored_holds(
         assert not second.lost()
 
 
+def test_workers_that_got_nothing_do_not_wait_for_each_other(
+    lease: Callable[..., Leases],
+) -> None:
+    with lease() as first, lease() as second:
+        with lease() as holder:
+            assert holder.take([1]) == [1]
+            assert first.take([1]) == []
+            assert second.take([1, 2]) == [2]
+        assert first.look([1, 2]) == (2, [1])
+        assert second.look([1]) == (2, [1])
+
+
 def test_who_beats_keeps_its_claims(lease: Callable[..., Leases]) -> None:
     with lease() as first, lease() as second:
         first.take([1])

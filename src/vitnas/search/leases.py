@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vitnas.search.patience import Patience, is_gone
 
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEAT, GRACE = 5.0, 30.0  # seconds
+CLAIM = "claim"  # one attribute: a database stores and reads each by itself
+
+
+class _Claim(NamedTuple):
+    """What a trial of a worker says; `beats` counts its heartbeats."""
+
+    worker: str
+    indices: list[int]
+    beats: int
 
 
 class Leases:
@@ -47,6 +56,8 @@ class Leases:
         self._beat, self._grace = beat, grace
         self._worker = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._own: list[int] = []  # ids of the trials of this worker; the last is the present one
+        self._indices: list[int] = []  # that it holds
+        self._count = 0
         self._beats: dict[int, tuple[int, float]] = {}  # of others: the counter, for how long
         self._looked = time.monotonic()
         self._lost = False
@@ -67,16 +78,18 @@ class Leases:
     def look(self, indices: Iterable[int]) -> tuple[int, list[int]]:
         """See `Claims`."""
         claims = self._others()
-        workers = {trial.user_attrs["worker"] for trial in claims} | {self._worker}
+        workers = {_claim(trial).worker for trial in claims} | {self._worker}
         return len(workers), _free(indices, claims)
 
     def take(self, indices: Iterable[int]) -> list[int]:
         """See `Claims`."""
-        wanted = _free(indices, self._others())
-        if not wanted:
-            return []
+        wanted = list(indices)
         self._renew(wanted)
-        return _free(wanted, [c for c in self._others() if c._trial_id < self._own[-1]])
+        held = _free(wanted, [c for c in self._others() if c._trial_id < self._own[-1]])
+        if held != wanted:  # else two that got nothing would wait for each other
+            self._indices = held
+            self._patience(self._beat_once)
+        return held
 
     def release(self) -> None:
         """See `Claims`; what is recorded needs no claim, and the next claim replaces this one."""
@@ -89,9 +102,9 @@ class Leases:
     def _renew(self, indices: list[int]) -> None:
         from optuna.trial import TrialState, create_trial
 
-        attributes = {"worker": self._worker, "indices": indices, "beat": 0}
-        trial = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
         with self._lock:
+            self._indices, self._count = indices, 0
+            trial = create_trial(state=TrialState.RUNNING, user_attrs={CLAIM: self._told()})
             self._own.append(self._patience(self._storage.create_new_trial, self._study_id, trial))
             self._lost = False
         if len(self._own) > 1:
@@ -119,11 +132,12 @@ class Leases:
             if trial._trial_id in self._own:
                 continue
             counter, silent = self._beats.get(trial._trial_id, (-1, 0.0))
-            same = counter == trial.user_attrs["beat"]
+            claim = _claim(trial)
+            same = counter == claim.beats
             silent = silent + passed if same else 0.0
-            self._beats[trial._trial_id] = trial.user_attrs["beat"], silent
+            self._beats[trial._trial_id] = claim.beats, silent
             if silent > self._grace:
-                logger.warning("worker %s is gone; others go on", trial.user_attrs["worker"])
+                logger.warning("worker %s is gone; others go on", claim.worker)
                 self._close(trial._trial_id, failed=True)
             else:
                 found.append(trial)
@@ -141,21 +155,31 @@ class Leases:
             self._storage.set_trial_state_values(identity, state, values)
 
     def _beating(self) -> None:
+        while not self._end.wait(self._beat):
+            try:
+                self._beat_once()
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+
+    def _beat_once(self) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
 
-        count = 0
-        while not self._end.wait(self._beat):
-            count += 1
-            with self._lock:
-                try:
-                    self._storage.set_trial_user_attr(self._own[-1], "beat", count)
-                except UpdateFinishedTrialError:
-                    self._lost = True
-                except Exception as error:
-                    if not is_gone(error):
-                        raise
+        with self._lock:
+            self._count += 1
+            try:
+                self._storage.set_trial_user_attr(self._own[-1], CLAIM, self._told())
+            except UpdateFinishedTrialError:
+                self._lost = True
+
+    def _told(self) -> list[object]:
+        return list(_Claim(self._worker, self._indices, self._count))
+
+
+def _claim(trial: FrozenTrial) -> _Claim:
+    return _Claim(*trial.user_attrs[CLAIM])
 
 
 def _free(indices: Iterable[int], claims: Iterable[FrozenTrial]) -> list[int]:
-    held = {index for claim in claims for index in claim.user_attrs["indices"]}
+    held = {index for claim in claims for index in _claim(claim).indices}
     return [index for index in indices if index not in held]

@@ -98,9 +98,10 @@ class RemoteLedger(Ledger):
         return self._patience(self._storage.get_all_trials, self._study_id, deepcopy=False)
 
     def _fresh(self) -> list[FrozenTrial]:
-        fresh = super()._fresh()
+        trials = self._trials()
+        fresh, self._seen = trials[self._seen :], len(trials)
         if fresh or self._copy is None:
-            self._keep(self._trials())
+            self._keep(trials)
         return fresh
 
     def _keep(self, trials: list[FrozenTrial]) -> None:

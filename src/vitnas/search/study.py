@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,6 +114,7 @@ def search(
         pause = SHORTEST
         while course.open or course.ask(trials, together):
             course.learn()
+            course.stock(trials, together)
             if group := course.claim(together):
                 course.evaluate(group)
                 pause = SHORTEST
@@ -188,6 +190,12 @@ class _Course:
         """Ask for more while others evaluate, if no score influences what is proposed."""
         return self._searcher.bar() == math.inf and self.ask(trials, together)
 
+    def stock(self, trials: int | None, together: int) -> None:
+        """Ask for enough that workers don't all want the last free proposals."""
+        while self._workers > 1 and len(self.open) < 2 * self._workers * together:
+            if not self.ask_ahead(trials, together):
+                break
+
     def learn(self) -> None:
         """Tell the searcher what has been recorded, by whomever.
 
@@ -217,7 +225,8 @@ class _Course:
     def claim(self, together: int) -> list[Arch]:
         """Return proposals to evaluate together, none if others evaluate all there are.
 
-        Workers divide what is left, so that none gets a large group when little is left.
+        Workers divide what is left, so that none gets a large group when little is left. Each
+        picks at random: a hundred that begin together and all want the first would queue for it.
         """
         claims = self._ledger.claims
         unknown = [index for index in self.open.values() if index not in self._known]
@@ -227,7 +236,7 @@ class _Course:
             return []
         if self._workers > 1:
             share = math.ceil(len(left) / self._workers)
-            group = groups(self._space, left, min(together, share))[0]
+            group = random.choice(groups(self._space, left, min(together, share)))
         else:
             first = next(group for group in self._groups if not set(left).isdisjoint(group))
             group = [arch for arch in first if arch in left]
