@@ -129,6 +129,25 @@ def test_damage_is_told_once(made: Path, tmp_path: Path, caplog: pytest.LogCaptu
     assert len(mirror) == 1
 
 
+def test_what_was_not_copied_for_a_fault_is_copied_later(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "digits"))
+    shutil.rmtree(run / "searches" / "random")
+    copied = Mirror([run])
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a figure can't be drawn")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vitnas.report.mirror.dashboard_figures", broken)
+        with pytest.raises(RuntimeError, match="can't be drawn"):
+            copied.update()
+    (run / "metrics.jsonl").touch()
+    assert copied.update() == 1
+    assert len(copied.storage.get_all_trials(0)) == 6
+
+
 def test_figures_of_many_trials_stay_small(made: Path) -> None:
     records = [
         replace(record, number=i, generation=i)

@@ -48,6 +48,7 @@ class _Followed:
     fault: str = ""
     copy: Copy | None = None
     records: list[Record] = field(default_factory=list)
+    copied: int = 0  # of the records
 
 
 @dataclass
@@ -96,13 +97,14 @@ class Mirror:
             followed.fault = str(error)
             return False
         copy = followed.copy = followed.copy or self._create(followed, settings)
-        followed.records += fresh
+        followed.records += fresh  # copied with the next ones, if something fails here
         records = once(followed.records)
         study = Study(followed.folder.name, settings, records)
         drawn = list(dashboard_figures(followed.run, study))
         with self.lock:
-            for record in records[len(records) - len(fresh) :]:
+            for record in records[followed.copied :]:
                 copy.add_trial(as_trial(record, settings))
+                followed.copied += 1
             for name, figure in drawn:
                 _attach(copy, name, figure)
         return True
