@@ -1,8 +1,8 @@
 """Static S3 models: Swin transformers whose blocks may differ. Needs torch and timm alone.
 
-A copy of this file and of `saved.py` travels in the folder of every saved model, so that the model
-loads where vitnas is not installed; nothing here may import vitnas. Shapes: B images,
-stages of H rows and W columns of tokens, windows of N tokens, channels last as in timm.
+A copy travels in the `modeling.py` of saved models, so that they load where vitnas is not
+installed; what it may import is said in `vit.py`. Shapes: B images, stages of H rows and W columns
+of tokens, windows of N tokens, channels last as in timm.
 """
 
 from __future__ import annotations
