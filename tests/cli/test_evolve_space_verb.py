@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,32 @@ def test_a_run_without_a_round_record_goes_on_from_its_ledger(
     words = (*WORDS, "--later-epochs", "1", *EPOCHS)
     assert command("evolve-space", s3_recipe, run, *words).code == 0
     assert files_in(run) == before
+
+
+HOLD = """
+import sys
+from vitnas import files
+with files.only_one(sys.argv[1], ""):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_command_on_the_run_is_refused(
+    evolved: Path, s3_recipe: Path, command: Command
+) -> None:
+    """How the first goes on: tests/search/test_space_evolution.py."""
+    folder, pipe = evolved / "space-evolution", subprocess.PIPE
+    words = [sys.executable, "-c", HOLD, str(folder / "lock")]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        before = files_in(evolved)
+        result = command("evolve-space", s3_recipe, evolved, *WORDS, "--later-epochs", "1", *EPOCHS)
+        first.communicate()
+    told = f"another process evolves the space in {folder}; stop it or wait for its end"
+    assert refusal(result) == told
+    assert {*before} - {*files_in(evolved)} == {"space-evolution/lock"}
 
 
 def test_killed_in_evaluation_and_in_the_next_training_it_ends_the_same(

@@ -14,7 +14,7 @@ import pytest
 from vitnas.errors import InputError
 from vitnas.search.ledger import read
 from vitnas.search.limits import Limit
-from vitnas.search.space_evolution import read_rounds
+from vitnas.search.space_evolution import Trained, read_rounds
 from vitnas.search.space_evolution_decision import decide
 from vitnas.search.space_evolution_dimensions import (
     Dimension,
@@ -91,6 +91,28 @@ def test_a_finished_evolution_trains_nothing_and_more_rounds_continue(
     toy = Toy()
     assert run(tmp_path, toy, rounds=3) == rounds
     assert [number for number, _ in toy.trained] == list(range(2, len(rounds)))
+
+
+def test_a_second_process_is_refused_and_does_not_disturb_the_first(
+    whole: tuple[Path, Toy, list[Round]], tmp_path: Path
+) -> None:
+    refused = []
+
+    class Watched(Toy):
+        def train(self, space: Space, number: int) -> Trained:
+            if number == 1:
+                words = [sys.executable, evolving.__file__, str(tmp_path), "0"]
+                refused.append(subprocess.run(words, capture_output=True, text=True))
+            return super().train(space, number)
+
+    assert run(tmp_path, Watched()) == whole[2]
+    (second,) = refused
+    assert second.returncode == 1
+    told = f"another process evolves the space in {tmp_path}; stop it or wait for its end"
+    assert second.stderr.endswith(f"InputError: {told}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        path.name for path in whole[0].iterdir()
+    )
 
 
 @pytest.mark.parametrize("count", [1, 30, SUBNETS, SUBNETS + 1, SUBNETS + 37])

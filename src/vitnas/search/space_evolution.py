@@ -27,7 +27,7 @@ from vitnas.space import Space
 
 logger = logging.getLogger(__name__)
 
-SETTINGS = "settings.json"
+SETTINGS, LOCK = "settings.json", "lock"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def evolve_space(
 
     Raises:
         InputError: no maximum among the limits, limits that the space can't meet, options that
-            don't fit it, or a folder of another evolution.
+            don't fit it, a folder of another evolution, or another process in it.
     """
     window, chosen = tuple(sorted(limits, key=str)), options or Options()
     check_settings(space, window, rounds, subnets, chosen)
@@ -87,33 +87,37 @@ def evolve_space(
         "seed": seed,
         "recipe": dict(recipe or {}),
     }
-    _keep_settings(folder, settings)
-    done: list[Round] = []
-    while len(done) <= rounds:
-        number = len(done)
-        found = _read(folder, number, space)
-        if found is None:
-            results = _evaluate(
-                space,
-                train(space, number),
-                folder=folder / f"round-{number}",
-                costs=costs,
-                limits=window,
-                trials=subnets,
-                seed=seed,
-                together=together,
-                on_trial=on_trial,
-            )
-            decided = decide(space, results, options=chosen, number=number, seed=seed, check=check)
-            found = _settle(decided, window, costs, check)
-            files.write_json(_path(folder, number), found.to_dict())
-        done.append(found)
-        if on_round:
-            on_round(found)
-        if found.next == space:
-            break
-        space = found.next
-    return done
+    busy = f"another process evolves the space in {folder}; stop it or wait for its end"
+    with files.only_one(folder / LOCK, busy):
+        _keep_settings(folder, settings)
+        done: list[Round] = []
+        while len(done) <= rounds:
+            number = len(done)
+            found = _read(folder, number, space)
+            if found is None:
+                results = _evaluate(
+                    space,
+                    train(space, number),
+                    folder=folder / f"round-{number}",
+                    costs=costs,
+                    limits=window,
+                    trials=subnets,
+                    seed=seed,
+                    together=together,
+                    on_trial=on_trial,
+                )
+                found = decide(
+                    space, results, options=chosen, number=number, seed=seed, check=check
+                )
+                found = _settle(found, window, costs, check)
+                files.write_json(_path(folder, number), found.to_dict())
+            done.append(found)
+            if on_round:
+                on_round(found)
+            if found.next == space:
+                break
+            space = found.next
+        return done
 
 
 def read_rounds(folder: str | Path) -> list[Round]:
