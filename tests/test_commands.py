@@ -150,6 +150,19 @@ def test_a_command_is_asked_to_stop(sleeping: subprocess.Popen[str], tmp_path: P
         ask_to_stop(tmp_path)
 
 
+def test_a_command_refused_beside_another_leaves_the_other_the_last(
+    sleeping: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    run_once(tmp_path, InputError("another process is training"))
+    assert [command.pid for command in commands.commands(tmp_path)] == [sleeping.pid]
+    sleeping.kill()
+    sleeping.communicate(timeout=30)
+    (command,) = commands.commands(tmp_path)
+    assert state_of(tmp_path, command) == "killed"
+    run_once(tmp_path, InputError("the disk is full"))
+    assert [state_of(tmp_path, one) for one in commands.commands(tmp_path)] == ["killed", "failed"]
+
+
 def test_a_killed_command_is_told_from_a_running_one(
     sleeping: subprocess.Popen[str], tmp_path: Path
 ) -> None:

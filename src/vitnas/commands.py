@@ -64,6 +64,8 @@ def recorded(
 ) -> Iterator[None]:
     """Keep a record of a command for as long as it runs, and afterwards if it changed the run.
 
+    One that is refused while another works on the run has changed nothing: the other did.
+
     SIGTERM, by which `stop` and schedulers ask a process to end, does what Ctrl-C does.
 
     Raises:
@@ -98,7 +100,8 @@ def recorded(
                 code = 2
                 raise
     finally:
-        if _changed_since(run, began):
+        refused = code == 2 and any(path != _file(run, one, "json") for one in active(run))
+        if _changed_since(run, began) and not refused:
             with contextlib.suppress(InputError):  # as on a full disk, which the command has told
                 files.write_json(path, asdict(replace(command, ended=time.time(), code=code)))
             _delete_old(folder)
