@@ -235,6 +235,8 @@ def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
 def test_missing_folders_and_files(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere is no model folder: it has no config\.json"):
         vitnas.load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"safetensors is a file, not a model folder; vitnas"):
+        vitnas.load(saved / "model.safetensors")
     (saved / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"can't read weights .*model\.safetensors"):
         vitnas.load(saved)

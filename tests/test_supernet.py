@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -97,6 +98,32 @@ def test_refused_constructions(arguments: dict[str, Any], message: str) -> None:
         arguments = {**arguments, "space": SPACE.with_values(depth=[1])}
     with pytest.raises(InputError, match=re.escape(message)):
         Supernet(**{"space": SPACE, **OPTIONS, **arguments})
+
+
+def test_names_and_samples_are_no_architectures_or_spaces(net: Supernet) -> None:
+    """NNI's `freeze` takes a sample; here it is read first."""
+    sample = {"embed_dim": 24, "depth": 2}
+    wanted = r"an architecture is a vitnas\.Arch, not a dict: vitnas\.arch\(NAME\) has"
+    refused: tuple[Callable[[Any], Any], ...] = (
+        net.extract,
+        lambda arch: net(IMAGES, arch),
+        vitnas.build,
+        vitnas.cost.params,
+        vitnas.cost.macs,
+        SPACE.validate,
+        lambda arch: vitnas.convert("no.pth", "no", arch=arch),
+    )
+    for call in refused:
+        with pytest.raises(InputError, match=wanted):
+            call(sample)
+    wanted = r"a search space is a vitnas\.Space, not a str: vitnas\.space\(NAME\) has"
+    name: Any = "autoformer-tiny"
+    with pytest.raises(InputError, match=wanted):
+        Supernet(name)
+    with pytest.raises(InputError, match=wanted):
+        Supernet(None, stored_space=name)
+    with pytest.raises(InputError, match=wanted):
+        vitnas.convert("no.pth", "no", space=name)
 
 
 def test_a_space_of_several_patch_sizes_is_refused() -> None:

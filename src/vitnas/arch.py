@@ -132,6 +132,20 @@ class Arch(Mapping[str, Value]):
         return cls.from_dict(record)
 
 
+def check_arch(arch: object) -> None:
+    """Refuse what is no `Arch`, such as another system's sample or a name, and say where one is.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(arch, Arch):
+        raise InputError(
+            f"an architecture is a vitnas.Arch, not a {type(arch).__name__}: vitnas.arch(NAME) has "
+            "a published one, vitnas.interop.nni.arch(SAMPLE) reads one of NNI's; so do cream, "
+            "mmrazor, s3 and vitas"
+        )
+
+
 def _rebuild(family: str, genes: dict[str, Value]) -> Arch:
     return Arch(family, **genes)
 

@@ -151,6 +151,11 @@ def code_of(module: ModuleType) -> str:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
+    if folder.is_file():
+        raise InputError(
+            f"{folder} is a file, not a model folder; vitnas.convert (vitnas convert) makes one of "
+            "another system's checkpoint"
+        )
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} is no model folder: it has no {CONFIG}")
     record = files.read_json(folder / CONFIG)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, SupportsIndex, TypeAlias
 
-from vitnas.arch import Arch, Scalar
+from vitnas.arch import Arch, Scalar, check_arch
 from vitnas.choice import Choice, Level
 from vitnas.errors import InputError, unknown
 from vitnas.genes import Position, lists, tuples, value_at
@@ -218,8 +218,7 @@ class Space:
         Raises:
             InputError: it isn't; the message lists every offending gene.
         """
-        if not isinstance(arch, Arch):
-            raise InputError(f"{arch!r} is no architecture; make one with vitnas.Arch or a space")
+        check_arch(arch)
         faults = list(self._faults(arch))
         if faults:
             where = f" space {self.name}" if self.name else " space"
@@ -331,6 +330,19 @@ class Space:
         for choice in self.choices:
             if choice.name in arch:
                 yield from choice.faults(arch[choice.name], arch.get("depth"), self.stages)
+
+
+def check_space(space: object) -> None:
+    """Refuse what is no `Space`, such as a name, and say where one is.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(space, Space):
+        raise InputError(
+            f"a search space is a vitnas.Space, not a {type(space).__name__}: vitnas.space(NAME) "
+            "has a preset or a YAML file's"
+        )
 
 
 def _few(value: Any) -> bool:

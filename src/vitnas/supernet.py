@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from vitnas import axes
-from vitnas.arch import Arch
+from vitnas.arch import Arch, check_arch
 from vitnas.elastic import Elastic, ElasticBlock
 from vitnas.errors import InputError, unknown
 from vitnas.models import Config, Family, Kind, Unit, family, make_config
 from vitnas.sharing import SIDES, Rules, Sharing, Side, rules
-from vitnas.space import Space
+from vitnas.space import Space, check_space
 from vitnas.storage import Storage, make_storage
 
 
@@ -54,6 +54,9 @@ class Supernet(Elastic):
         static: nn.Module | None = None,
         **options: Any,
     ) -> None:
+        for given in (space, stored_space):
+            if given is not None:
+                check_space(given)
         held = stored_space or space
         top = largest or (held.stored if held else None)
         if top is None:
@@ -108,6 +111,7 @@ class Supernet(Elastic):
         Raises:
             InputError: the architecture is not in the space, or does not fit inside the largest.
         """
+        check_arch(arch)
         units = _units(self.largest.family, self.config, self.space, self.largest, arch)
         if self.space is None:
             check_fits(units, self._storages)
@@ -218,6 +222,7 @@ def build(
     Raises:
         InputError: the architecture lacks a gene of its family, or an option is unknown.
     """
+    check_arch(arch)
     model = family(arch.family)
     config = make_config(model, arch, {**options, "num_classes": num_classes, "img_size": img_size})
     return build_static(model, config, arch)

@@ -104,7 +104,7 @@ def test_arch_files_that_cannot_be_read(
         ("--set model.num_classes=3", "model.num_classes can't be set: it follows from the data, "
          "the space, and the recipe's img_size, input and drop_path"),
         ("--set model=3", "recipe digits: model is 3, it should be a mapping"),
-        ("--set img_size=9", "img_size 9x9 is no multiple of patch_size 2"),
+        ("--set img_size=9", "img_size 9x9 is no multiple of patch_size 2; 10x10 would be"),
         ("--set batch_size=100000", "batch_size is 100000, but an epoch has only 1222 training "
          "images for each of 1 processes; make it smaller"),
         ("--set precision=16-mixed --device cpu", "precision 16-mixed needs a GPU; on cpu use "

@@ -37,6 +37,14 @@ def test_spaces_are_listed_with_their_extremes(command: Command) -> None:
     assert [row[0] for row in rows[3:]] == list(vitnas.spaces())
 
 
+def test_the_range_of_a_space_is_that_of_its_costs(command: Command) -> None:
+    """The largest patches cost the least."""
+    space = vitnas.space("vitas")
+    dearest, cheapest = space.largest.replace(patch_size=14), space.smallest.replace(patch_size=32)
+    found = f"{cost.macs(cheapest) / 1e6:.3g}M to {cost.macs(dearest) / 1e9:.3g}G"
+    assert ["1.29e+43", "90k to 31.2M", found] in cells(command("spaces", "vitas").out)
+
+
 def test_a_space_at_the_size_of_its_images(command: Command) -> None:
     result = command("spaces", "autoformer-digits", "--img-size", "8", "--num-classes", "10")
     rows = cells(result.out)
@@ -180,7 +188,7 @@ def test_only_the_convention_of_its_original_stands_beside_a_net(command: Comman
             f"{', '.join(sorted(vitnas.archs()))})",
         ),
         (("profile", "autoformer-tiny", "--img-size", "33"), "img_size 33x33 is no multiple of "
-         "patch_size 16"),
+         "patch_size 16; 48x48 would be"),
         (
             ("archs", "autoformer-tiny", "--to", "nini"),
             "unknown architecture format 'nini'; did you mean 'nni'? (allowed: "

@@ -202,7 +202,7 @@ def test_as_many_but_other_classes_get_a_new_head(
         (("{run}/models/largest", "{new}", "--recipe", "digits"), "recipe digits has a space or "
          "model options, but the model is that of {run}/models/largest; leave them out"),
         (("{run}/models/largest", "{new}", "--set", "img_size=9"),
-         "img_size 9x9 is no multiple of patch_size 2"),
+         "img_size 9x9 is no multiple of patch_size 2; 10x10 would be"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("verb", ["finetune", "retrain"])

@@ -51,7 +51,7 @@ def test_the_options_round_trip_through_json_types() -> None:
         ({"img_size": (32.0, 32)}, "img_size is (32.0, 32); it is one whole number"),
         ({"img_size": 0}, "img_size 0x0 and in_chans 3 must be positive"),
         ({"patch_size": 0}, "patch_size is 0; it must be positive"),
-        ({"img_size": (32, 40)}, "img_size 32x40 is no multiple of patch_size 16"),
+        ({"img_size": (32, 40)}, "32x40 is no multiple of patch_size 16; 32x48 would be"),
         ({"num_classes": -1}, "num_classes -1, img_size"),
         ({"num_classes": "37"}, "num_classes is '37'; it must be a whole number"),
         ({"num_classes": True}, "num_classes is True; it must be a whole number"),

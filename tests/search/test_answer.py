@@ -73,6 +73,8 @@ def test_the_answer_of_slimming_is_the_net_of_each_target() -> None:
     settings = _settings("slimming", cost="cost", targets=[cost(TINY.largest), 1000])
     assert [r.arch for r in answers(settings, records, COSTS)] == [TINY.largest]
     assert chosen(settings, records, COSTS).arch == TINY.largest
+    both = _settings("slimming", cost="cost", targets=[9e9, cost(TINY.largest)])
+    assert answers(both, records, COSTS) == records  # one network meets both
     unmet = _settings("slimming", cost="cost", targets=[1000])
     assert answers(unmet, records, COSTS) == []
     message = "slimming has not met cost <= 1k yet; repeat it, or name a --trial"

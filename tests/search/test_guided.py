@@ -7,6 +7,7 @@ from vitnas.search.guided import (
     adjacent,
     cheapest,
     count_genes,
+    ends,
     nearest,
     neighbours,
     nudge,
@@ -66,6 +67,13 @@ def test_the_descent_ends_at_the_extremes_of_a_monotone_cost() -> None:
     start = SMALL.sample(0)
     assert cost(cheapest(SMALL, cost, start)) == min(map(cost, SMALL))
     assert cost(cheapest(SMALL, lambda arch: -cost(arch), start)) == max(map(cost, SMALL))
+
+
+def test_the_ends_of_a_cost_need_not_be_those_of_the_genes() -> None:
+    """MACs fall with the patch size, so that the largest genes are not the dearest subnet."""
+    low, high = min(map(cost, SMALL)), max(map(cost, SMALL))
+    assert ends(SMALL, cost) == (low, high)
+    assert ends(SMALL, lambda arch: -cost(arch)) == (-high, -low)
 
 
 def test_repair_never_ends_worse_than_it_began() -> None:

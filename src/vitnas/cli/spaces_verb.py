@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from vitnas.cli.log import say, table
 from vitnas.cli.usage import Number, PositionalName, Sizes, read_sizes
 from vitnas.cost import macs, params
 from vitnas.report.figures.style import quantity
+from vitnas.search.guided import ends
 from vitnas.space import Space
 from vitnas.spaces import SPACES, space
 
@@ -18,7 +20,7 @@ def spaces(
     num_classes: Number = 1000,
     img_size: Sizes = (224,),
 ) -> None:
-    """List the search spaces with their smallest and largest subnet, or show one.
+    """List the search spaces with the range of their subnets' costs, or show one.
 
     Args:
         name: the name of a search space, or a YAML file.
@@ -48,6 +50,6 @@ def spaces(
 
 def _summary(found: Space, options: dict[str, Any]) -> list[str]:
     size = found.size()
-    ends = found.smallest, found.largest
-    ranges = [[quantity(count(arch, **options)) for arch in ends] for count in (params, macs)]
+    counts = (partial(count, **options) for count in (params, macs))
+    ranges = [map(quantity, ends(found, count)) for count in counts]
     return [f"{size:,}" if size < 1e9 else f"{size:.2e}", *map(" to ".join, ranges)]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from vitnas import files
-from vitnas.arch import Arch
+from vitnas.arch import Arch, check_arch
 from vitnas.errors import InputError
 from vitnas.folder import load, read_config, save
 from vitnas.interop import checkpoint
@@ -27,7 +27,7 @@ from vitnas.interop.originals import (
     recognise,
 )
 from vitnas.models import family, make_config
-from vitnas.space import Space
+from vitnas.space import Space, check_space
 from vitnas.supernet import Supernet
 
 __all__ = ["SOURCES", "Converted", "convert", "run"]
@@ -96,6 +96,10 @@ def run(
     """Do what `convert` does, and tell more of it."""
     if config is not None and not isinstance(config, Mapping):
         raise InputError(f"the config must map the original's arguments to values, not {config!r}")
+    if arch is not None:
+        check_arch(arch)
+    if space is not None:
+        check_space(space)
     if to is None:
         _check_folder(path, target)
         net, provenance = read_net(path, source, config, space)

@@ -90,7 +90,10 @@ def patch_grid(img_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
     if patch_size < 1:
         raise InputError(f"patch_size is {patch_size}; it must be positive")
     if height % patch_size or width % patch_size:
-        raise InputError(f"img_size {height}x{width} is no multiple of patch_size {patch_size}")
+        fits = "x".join(str(-(-side // patch_size) * patch_size) for side in img_size)
+        raise InputError(
+            f"img_size {height}x{width} is no multiple of patch_size {patch_size}; {fits} would be"
+        )
     return height // patch_size, width // patch_size
 
 

@@ -34,7 +34,8 @@ def answers(settings: Settings, records: Sequence[Record], costs: Costs) -> list
     front, as nsga2, the front, best score first; else the best five.
     """
     if settings.strategy == "slimming" and settings.options["targets"]:
-        return list(slimmed(settings, records, costs).values())[::-1]
+        met = reversed(slimmed(settings, records, costs).values())
+        return list({record.number: record for record in met}.values())  # one may meet several
     scored = ranked(records)
     minimize = settings.options.get("minimize", ())
     if not minimize:

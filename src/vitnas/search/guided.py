@@ -86,6 +86,13 @@ def cheapest(space: Space, cost: Callable[[Arch], float], start: Arch) -> Arch:
         best, value = lower, cost(lower)
 
 
+def ends(space: Space, cost: Callable[[Arch], float]) -> tuple[float, float]:
+    """Return the least and the highest cost of a space, exact where `cheapest` is."""
+    low = cheapest(space, cost, space.smallest)
+    high = cheapest(space, lambda arch: -cost(arch), space.largest)
+    return cost(low), cost(high)
+
+
 def repair(
     space: Space, arch: Arch, violation: Callable[[Arch], float], rng: random.Random
 ) -> tuple[Arch, float]:

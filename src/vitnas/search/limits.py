@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.search.guided import ENUMERABLE, cheapest, nearest
+from vitnas.search.guided import ENUMERABLE, ends, nearest
 from vitnas.space import Space
 
 Costs: TypeAlias = Mapping[str, Callable[[Arch], float]]
@@ -162,9 +162,7 @@ def _finite(text: str | float, value: Decimal) -> float:
 
 
 def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
-    cost = costs[limit.metric]
-    low = cost(cheapest(space, cost, space.smallest))
-    high = cost(cheapest(space, lambda arch: -cost(arch), space.largest))
+    low, high = ends(space, costs[limit.metric])
     least, most = exact(limit.metric, low), exact(limit.metric, high)
     where = "found" if limit.metric in _UNITS else "in this space"
     if limit.maximum is not None and limit.maximum < low:
