@@ -79,6 +79,25 @@ def test_a_search_says_how_long_it_still_takes(made: Path) -> None:
             path.unlink()
 
 
+def test_a_command_that_ended_does_not_hide_one_that_runs(tmp_path: Path) -> None:
+    run = demo.make_small_run(tmp_path / "run")
+    with recorded(run, ("train",), {}):
+        with recorded(run, ("search",), {"strategy": "random"}):
+            (run / "config.yaml").touch()
+        where = standing(run)
+    assert where.last is not None
+    assert (where.state, where.last.words) == ("running", ("search",))
+
+
+def test_a_search_under_way_changes_the_run(tmp_path: Path) -> None:
+    run = demo.make_small_run(tmp_path / "run")
+    with Ledger(run / "searches" / "random", Settings(demo.SPACE, (), "random", {}, 0)):
+        pass
+    moment = (run / "searches" / "random" / "study.journal").stat().st_mtime + 100
+    os.utime(run / "searches" / "random" / "study.journal", (moment, moment))
+    assert standing(run, searches=False).changed == pytest.approx(moment)
+
+
 def test_both_searches_of_a_quickstart_are_counted(made: Path) -> None:
     try:
         with recorded(made, ("quickstart", str(made)), {"trials": 10}):
