@@ -99,8 +99,8 @@ def test_how_a_command_ended(error: BaseException, state: str, tmp_path: Path) -
 
 
 def test_a_command_that_changed_nothing_leaves_nothing(tmp_path: Path) -> None:
-    run_once(tmp_path / "new", InputError("refused"), changed=False)
-    assert not (tmp_path / "new").exists()
+    run_once(tmp_path / "runs" / "new", InputError("refused"), changed=False)
+    assert not (tmp_path / "runs").exists()
     run_once(tmp_path / "old")
     run_once(tmp_path / "old", changed=False)
     assert [command.number for command in commands.commands(tmp_path / "old")] == [1]
