@@ -42,13 +42,13 @@ def choices_over_generations(
     values = _values(trials)
     if not values:
         return say_empty(Figure(layout=layout(200)), "no gene differs between completed trials yet")
-    figure, places = panels(list(values), columns)
+    figure, cells = panels(list(values), columns)
     figure.update_layout(barmode="stack", bargap=0.12, uniformtext={"minsize": 9, "mode": "hide"})
-    for (name, choices), (place, bottom) in zip(values.items(), places, strict=True):
+    for (name, choices), (cell, bottom) in zip(values.items(), cells, strict=True):
         for trace in _bars(name, choices, found):
-            figure.add_trace(trace, **place)
-        figure.update_xaxes(axis("trials so far" if bottom else "", type="category"), **place)
-        figure.update_yaxes(axis(tickformat=".0%", range=[0, 1]), **place)
+            figure.add_trace(trace, **cell)
+        figure.update_xaxes(axis("trials so far" if bottom else "", type="category"), **cell)
+        figure.update_yaxes(axis(tickformat=".0%", range=[0, 1]), **cell)
     return figure
 
 

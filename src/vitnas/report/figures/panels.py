@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 HEIGHT = 190  # pixels of a panel
 
-Place: TypeAlias = tuple[dict[str, int], bool]  # row and column, and whether none is below it
+Cell: TypeAlias = tuple[dict[str, int], bool]  # row and column, and whether none is below it
 
 
-def panels(names: Sequence[str], columns: int) -> tuple[Figure, list[Place]]:
-    """Return a figure with an empty panel for each name, and where these are."""
+def panels(names: Sequence[str], columns: int) -> tuple[Figure, list[Cell]]:
+    """Return a figure with an empty panel for each name, and the cells of these."""
     from plotly.subplots import make_subplots
 
     columns = min(columns, len(names))
@@ -31,8 +31,8 @@ def panels(names: Sequence[str], columns: int) -> tuple[Figure, list[Place]]:
     )
     figure.update_layout(layout(height, showlegend=False, hovermode="closest"))
     figure.update_annotations(font={"size": 12}, yshift=2)
-    places = [
+    cells = [
         ({"row": index // columns + 1, "col": index % columns + 1}, index + columns >= len(names))
         for index in range(len(names))
     ]
-    return figure, places
+    return figure, cells

@@ -32,17 +32,17 @@ def spaces_of_rounds(rounds: Sequence[Round], columns: int = 4) -> Figure:
     moved = _moved(rounds)
     if not moved:
         return say_empty(Figure(layout=layout(200)), "no dimension has more than one value")
-    figure, places = panels(list(moved), columns)
+    figure, cells = panels(list(moved), columns)
     figure.update_layout(coloraxis=_scale(moved))
     ticks = [found.number for found in rounds]
     span = [min(ticks) - 0.5, max(ticks) + 0.5]
-    for moves, (place, bottom) in zip(moved.values(), places, strict=True):
+    for moves, (cell, bottom) in zip(moved.values(), cells, strict=True):
         for trace in _traces(moves):
-            figure.add_trace(trace, **place)
+            figure.add_trace(trace, **cell)
         figure.update_xaxes(
-            axis("round" if bottom else "", tickvals=ticks, range=span, showgrid=False), **place
+            axis("round" if bottom else "", tickvals=ticks, range=span, showgrid=False), **cell
         )
-        figure.update_yaxes(axis(tickvals=sorted(_values(moves))[:24]), **place)
+        figure.update_yaxes(axis(tickvals=sorted(_values(moves))[:24]), **cell)
     return figure
 
 
