@@ -63,16 +63,25 @@ def size(run: Path) -> int:
     return total
 
 
+def check_deletable(run: Path) -> None:
+    """Check that nobody needs a run.
+
+    Raises:
+        InputError: something works on it, or it is only a link.
+    """
+    if run.is_symlink():
+        raise InputError(f"{run} is a link to {run.resolve()}; name that folder to delete it")
+    if running := active(run):
+        raise InputError(f"{run} is worked on by process {running[-1].pid}; stop it first")
+
+
 def delete(run: Path) -> None:
     """Delete a run. It has its name no more before the first file goes.
 
     Raises:
         InputError: something works on it, it is only a link, or it can't be deleted.
     """
-    if run.is_symlink():
-        raise InputError(f"{run} is a link to {run.resolve()}; name that folder to delete it")
-    if running := active(run):
-        raise InputError(f"{run} is worked on by process {running[-1].pid}; stop it first")
+    check_deletable(run)
     folder = run.resolve()
     aside = folder.with_name(f".{folder.name}.deleted-{os.getpid()}")
     try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_delete_asks(run: Path, command: Command, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
     assert command("runs", "delete", run).code == 0
     assert not run.exists()
+
+
+def test_delete_refuses_what_is_at_work_before_it_asks(
+    run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with recorded(run, ("train",), {}):
+        told = refusal(command("runs", "delete", run))
+    assert told == f"{run} is worked on by process {os.getpid()}; stop it first"
+
+
+def test_a_search_of_more_trials_than_the_last_command_asked_for(
+    run: Path, command: Command
+) -> None:
+    words = ("search", str(run), "--strategy", "random", "--trials", "2")
+    with recorded(run, words, {"strategy": "random", "trials": 2}):
+        os.utime(run / "metrics.jsonl")
+    assert "search random  6 trials, best " in command("runs", "show", run).out
 
 
 def test_delete_without_asking(run: Path, command: Command) -> None:

@@ -14,7 +14,7 @@ from vitnas.cli.usage import Action, MaybeFolder, PositionalNames
 from vitnas.commands import ask_to_stop, show_password
 from vitnas.errors import InputError
 from vitnas.report.figures.style import plain
-from vitnas.runs import delete, find_run, find_runs, resumable, size, working_in
+from vitnas.runs import check_deletable, delete, find_run, find_runs, resumable, size, working_in
 from vitnas.standing import ago, search_names, standing
 
 
@@ -109,6 +109,7 @@ def _password(address: str) -> str:
 
 
 def _delete(run: Path, *, asked: bool) -> None:
+    check_deletable(run)  # before anybody is asked
     where = standing(run, searches=False)
     parts = [_counted(search_names(run), "search", "es"), _counted(where.models, "model", "s")]
     what = f"{run.resolve()} ({', '.join([bytes_of(size(run)), *parts])})"

@@ -120,7 +120,8 @@ def _training(training: Training, *, running: bool) -> str:
 
 
 def _search(search: Search, *, running: bool) -> str:
-    wanted = "" if search.trials is None else f" of {search.trials:,}"
+    more = search.trials is not None and search.trials >= search.done  # an earlier command's
+    wanted = f" of {search.trials:,}" if more else ""
     parts = [f"{search.done:,}{wanted} trials"]
     parts += [
         f"{count:,} {told}"
