@@ -51,7 +51,7 @@ def test_a_predictor_chooses_and_says_how_well(run: Path, command: Command) -> N
     assert command(*words, "--oversample", "3").out == result.out
     assert refusal(command(*words)).endswith(
         "holds a search with oversample 3, not 4; repeat it with the same oversample to resume, or "
-        "use another folder"
+        "use another folder (--name)"
     )
 
 

@@ -87,7 +87,7 @@ def test_tied_layers_are_a_search_of_their_own(run: Path, command: Command) -> N
     assert refusal(command(*words[:-1], "off", "--trials", "6", "--name", "random-tied")) == (
         f"{run / 'searches' / 'random-tied'} holds a search with space autoformer "
         "(mlp_ratio (1, 2) tied, num_heads (1, 2) tied), not autoformer (mlp_ratio (1, 2), "
-        "num_heads (1, 2)); repeat it with the same space to resume, or use another folder"
+        "num_heads (1, 2)); repeat it with the same space to resume, or use another folder (--name)"
     )
 
 

@@ -180,7 +180,7 @@ def test_the_limits_of_a_search_stay(run: Path, command: Command) -> None:
     words = ("search", run, "--strategy", "random", "--trials", "7", "--max-params", "9k")
     assert refusal(command(*words)) == (
         f"{run / 'searches' / 'random'} holds a search with limits none, not params <= 9k; repeat "
-        "it with the same limits to resume, or use another folder"
+        "it with the same limits to resume, or use another folder (--name)"
     )
 
 

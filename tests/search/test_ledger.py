@@ -207,7 +207,7 @@ def test_another_search_is_refused_by_name(
     with pytest.raises(InputError) as error, Ledger(tmp_path, replace(SETTINGS, **change)):
         pass
     assert str(error.value).startswith(f"{tmp_path} holds a search with {message}")
-    assert str(error.value).endswith("or use another folder")
+    assert str(error.value).endswith("or use another folder (--name)")
     assert (tmp_path / "study.journal").read_bytes() == before
 
 

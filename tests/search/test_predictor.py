@@ -102,8 +102,8 @@ def test_agreement_counts_what_was_predicted_and_measured() -> None:
     assert found.kendall == pytest.approx((2 - 1) / 3)
     assert found.spearman == pytest.approx(1 - 6 * 2 / (3 * 8))
     assert str(found) == (
-        "rank correlation with the score 0.50 (Spearman), 0.33 (Kendall) over 3 subnets predicted "
-        "before"
+        "rank correlation with the score 0.50 (Spearman), 0.33 (Kendall) over 3 subnets, each "
+        "predicted before it was measured"
     )
 
 

@@ -133,7 +133,8 @@ class Agreement:
     def __str__(self) -> str:
         return (
             f"rank correlation with the score {self.spearman:.2f} (Spearman), "
-            f"{self.kendall:.2f} (Kendall) over {self.subnets:,} subnets predicted before"
+            f"{self.kendall:.2f} (Kendall) over {self.subnets:,} subnets, each predicted before "
+            "it was measured"
         )
 
 
