@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import yaml
 import vitnas
 from vitnas import cost
 from vitnas.interop.originals import SOURCES
+from vitnas.report.figures.style import quantity
+from vitnas.zoo import entries
 
 from .calling import refusal
 from .conftest import Command
@@ -62,8 +65,14 @@ def test_a_space_of_the_users_own(command: Command, tmp_path: Path) -> None:
 
 
 def test_archs_are_listed_and_shown_as_json(command: Command) -> None:
-    rows = cells(command("archs").out)
+    out = command("archs").out
+    rows = cells(out)
     assert ["autoformer-tiny", "autoformer-tiny-wide", "5.87M", "1.48G", "75.3", "92.7"] in rows
+    told = " ".join(out.split())
+    for name, entry in entries().items():
+        shown = quantity(entry.params), quantity(entry.macs), str(entry.top1), str(entry.top5)
+        assert [name, entry.space, *shown] in rows
+        assert re.search(rf"Accuracies of [^:]*\b{name}\b[^:]*: {re.escape(entry.source)}", told)
     for name in vitnas.archs():
         shown = command("archs", name).out
         assert vitnas.Arch.from_json(shown) == vitnas.arch(name)

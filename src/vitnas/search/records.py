@@ -147,7 +147,8 @@ def refuse_difference(where: object, stored: Settings, given: Settings) -> None:
             raise InputError(
                 f"{where} holds a search with costs of {old or 'no machine'}, not of "
                 f"{new or 'none'}; all workers need that hardware and one table: copy latency.json "
-                "from the search's folder on the machine that began it, or use another folder (--name)"
+                "from the search's folder on the machine that began it, or use another folder "
+                "(--name)"
             )
         if old != new:
             raise InputError(
