@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 BEST = 4  # architectures drawn
 MOST = 2_000  # trials drawn as dots; the page asks for all figures again and again
+CURVES = 380  # pixels: with title and legend no more than the dashboard's cards show
 STATES = {"complete": "COMPLETE", "stopped": "PRUNED", "running": "RUNNING", "failed": "FAIL"}
 
 
@@ -195,7 +196,9 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
         _log.warning("%s", error)
         return
     if metrics:
-        yield "training-of-the-supernet", figures.training_curves(metrics)
+        training = figures.training_curves(metrics)
+        training.update_layout(height=min(training.layout.height, CURVES))
+        yield "training-of-the-supernet", training
 
 
 def published(study: Study, cost: str) -> dict[str, tuple[float, float]]:

@@ -66,6 +66,14 @@ def test_one_column_stacks_them() -> None:
     assert narrow.layout.height > wide.layout.height
 
 
+def test_titles_have_room_between_rows_of_small_nets() -> None:
+    figure = compare_architectures(dict.fromkeys("abc", SMALLEST), columns=1)
+    margin = figure.layout.margin
+    drawn = figure.layout.height - margin.t - margin.b
+    upper, lower = figure.layout.yaxis.domain, figure.layout.yaxis2.domain
+    assert (upper[0] - lower[1]) * drawn == pytest.approx(100)
+
+
 def test_titles_are_no_markup() -> None:
     arch = Arch("f", kind="<a href='javascript:x'>y</a>", depth=1)
     title = architecture(arch, "<b>").layout.annotations[0].text

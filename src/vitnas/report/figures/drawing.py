@@ -56,16 +56,16 @@ def compare_architectures(archs: Mapping[str, Arch], columns: int | None = None)
         for row in range(rows)
     ]
     inner = [max(24 * (count + 1), 60) for count in tallest]
-    height = sum(inner) + 100 * rows
+    drawn = sum(inner) + 100 * (rows - 1)  # pixels between the margins, which are 100 too
     figure = make_subplots(
         rows=rows,
         cols=columns,
         row_heights=inner,
-        vertical_spacing=100 / height if rows > 1 else None,
+        vertical_spacing=100 / drawn if rows > 1 else None,
         horizontal_spacing=0.12 / columns,
         subplot_titles=[_title(name, arch) for name, arch in archs.items()],
     )
-    figure.update_layout(layout(height, barmode="overlay", bargap=0.22, showlegend=False))
+    figure.update_layout(layout(drawn + 100, barmode="overlay", bargap=0.22, showlegend=False))
     figure.update_layout(margin={"l": 30, "r": 10, "t": 62, "b": 38})
     figure.update_annotations(font={"size": 12}, yshift=4)
     scales = _scales(list(layers.values()))
