@@ -16,6 +16,7 @@ from interop.recorded import WIDE, case, write_checkpoint
 from interop.recorded_nni import MMRAZOR, PAIR, SUPERNET
 from interop.recorded_nni import case as nni_case
 from interop.recorded_s3 import case as s3_case
+from interop.recorded_vitas import case as vitas_case
 from vitnas.folder import read_config
 from vitnas.interop import cream, mmrazor, nni
 from vitnas.interop.convert import SOURCES
@@ -24,7 +25,7 @@ from .calling import disk_of, files_in, refusal
 from .conftest import Command
 from .images import write_images
 
-S3 = "s3_b_shift7_56"
+S3, VITAS = "s3_b_shift7_56", "vitas_searched_noid"
 SPACE = "family: autoformer\ndepth: [1, 2]\nembed_dim: [64]\nnum_heads: [1, 2]\nmlp_ratio: [2]\n"
 
 
@@ -82,14 +83,20 @@ STATES: dict[
     "nni supernet": (lambda: nni_case(SUPERNET).weights(), "supernet"),
     "mmrazor": (lambda: {"meta": {}, "state_dict": nni_case(MMRAZOR).weights()}, "supernet"),
     "s3": (lambda: {"model": {**s3_case(S3).weights, **s3_case(S3).buffers}}, "model"),
+    "vitas": (lambda: {"model": vitas_case(VITAS).weights}, "model"),
 }
+CONFIGS = {"vitas": lambda: vitas_case(VITAS).config}  # its weights don't show numbers of heads
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_the_source_is_recognised_and_named(name: str, tmp_path: Path, command: Command) -> None:
     state, kind = STATES[name]
     torch.save(state(), tmp_path / "net.pth")
-    result = command("convert", tmp_path / "net.pth", tmp_path / "net")
+    words: tuple[Any, ...] = ("convert", tmp_path / "net.pth", tmp_path / "net")
+    if name in CONFIGS:
+        (tmp_path / "config.json").write_text(json.dumps(CONFIGS[name]()))
+        words += ("--config", tmp_path / "config.json")
+    result = command(*words)
     source = name.partition(" ")[0]
     assert result.out == f"{source} {kind} written to {tmp_path / 'net'}\n"
     assert read_config(tmp_path / "net")["provenance"]["source"] == source

@@ -70,8 +70,8 @@ def test_archs_are_listed_and_shown_as_json(command: Command) -> None:
     assert ["autoformer-tiny", "autoformer-tiny-wide", "5.87M", "1.48G", "75.3", "92.7"] in rows
     told = " ".join(out.split())
     for name, entry in entries().items():
-        shown = quantity(entry.params), quantity(entry.macs), str(entry.top1), str(entry.top5)
-        assert [name, entry.space, *shown] in rows
+        figures = quantity(entry.params), quantity(entry.macs), str(entry.top1), str(entry.top5)
+        assert [name, entry.space, *figures] in rows
         assert re.search(rf"Accuracies of [^:]*\b{name}\b[^:]*: {re.escape(entry.source)}", told)
     for name in vitnas.archs():
         shown = command("archs", name).out
