@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import OperationalError
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.search import patience, remote
+from vitnas.search.claims import Busy
 from vitnas.search.ledger import Ledger, read
 from vitnas.search.patience import Patience
 from vitnas.search.remote import RemoteLedger, check_address, study_name, without_password
@@ -80,6 +82,32 @@ def test_a_journal_with_other_trials_is_refused(tmp_path: Path, storage: BaseSto
         RemoteLedger(tmp_path, SETTINGS, "grpc://host:1"),
     ):
         pass
+
+
+def test_who_takes_the_journal_over_reads_again(
+    tmp_path: Path, storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kept(Ledger):
+        def __enter__(self) -> Ledger:
+            raise Busy("by another worker")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(remote, "Ledger", Kept)
+        late = RemoteLedger(tmp_path, SETTINGS, "grpc://host:1")
+        late.__enter__()
+    look, others = late._trials, iter([RemoteLedger(tmp_path, SETTINGS, "grpc://host:1")])
+
+    def slow() -> list[FrozenTrial]:  # who keeps the journal records, copies and ends meanwhile
+        found = list(look())
+        for other in others:
+            with other:
+                _record(other)
+        return found
+
+    monkeypatch.setattr(late, "_trials", slow)
+    assert late.news() == []
+    assert late.news() == read(tmp_path)[1] != []
+    late.__exit__(None, None, None)
 
 
 def test_another_search_of_the_name_is_refused(tmp_path: Path, storage: BaseStorage) -> None:

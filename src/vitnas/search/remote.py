@@ -112,6 +112,7 @@ class RemoteLedger(Ledger):
                 self._copy = self._copies.enter_context(copy)
             except Busy:
                 return
+            trials = self._trials()  # who kept it until now may have copied later ones
         kept = self._copy.records()
         if len(kept) > len(trials) or (
             kept and kept[-1].arch != to_record(self.place, trials[len(kept) - 1]).arch
