@@ -77,7 +77,7 @@ def _list(places: Sequence[Path]) -> None:
 def _stop(run: Path) -> None:
     for command in ask_to_stop(run):
         say(f"asked process {command.pid} to stop: {words_of(command)}")
-    say(f"it ends after the step under way; `vitnas runs show {run}` tells when it has")
+    say(f"training ends after the step under way; `vitnas runs show {run}` tells when it has")
 
 
 def _resume(run: Path) -> None:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-BEST = 4  # architectures drawn
+BEST = {"best-architectures": (0, 2), "next-best-architectures": (2, 4)}  # which are drawn where
 MOST = 2_000  # trials drawn as dots; the page asks for all figures again and again
-CURVES = 380  # pixels: with title and legend no more than the dashboard's cards show
+CARD = 470  # pixels: more of a figure the dashboard's cards cut off
 STATES = {"complete": "COMPLETE", "stopped": "PRUNED", "running": "RUNNING", "failed": "FAIL"}
 
 
@@ -185,10 +185,10 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
     volumes = figures.hypervolume_so_far(shown, costs=front_costs([study]), most=MOST)
     yield "hypervolume", volumes
     yield "choices-of-the-best-over-generations", figures.choices_over_generations(records)
-    yield "choices-of-the-best-by-layer", figures.choices_of_elites(records)
-    best = {f"trial {r.number}: {r.score:.4g}": r.arch for r in figures.elites(records)[:BEST]}
-    if best:
-        yield "best-architectures", figures.compare_architectures(best, columns=min(len(best), 2))
+    best = [(f"trial {r.number}: {r.score:.4g}", r.arch) for r in figures.elites(records)]
+    for name, (start, end) in BEST.items():
+        if best[start:end]:
+            yield name, figures.compare_architectures(dict(best[start:end]))
     yield "lineage-of-the-best", figures.lineage(records, score=score)
     try:
         metrics = read_metrics(run / METRICS)
@@ -196,9 +196,7 @@ def dashboard_figures(run: Path, study: Study) -> Iterator[tuple[str, Figure]]:
         _log.warning("%s", error)
         return
     if metrics:
-        training = figures.training_curves(metrics)
-        training.update_layout(height=min(training.layout.height, CURVES))
-        yield "training-of-the-supernet", training
+        yield "training-of-the-supernet", figures.training_curves(metrics)
 
 
 def published(study: Study, cost: str) -> dict[str, tuple[float, float]]:
@@ -236,7 +234,7 @@ def _attach(study: Copy, name: str, figure: Figure) -> None:
     figure.update_layout(
         title={**title, "pad": {"t": 12}, "font": {"size": 15}},
         margin={"t": figure.layout.margin.t + more},
-        height=figure.layout.height + more,
+        height=min(figure.layout.height + more, CARD),
     )
     save_plotly_graph_object(study, figure, graph_object_id=name)
 
