@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shutil
@@ -71,7 +72,7 @@ def test_a_copy_follows_and_leaves_the_ledger_alone(made: Path, tmp_path: Path) 
         evaluated_on="search split of digits, 215 images, weights 0123456789abcdef",
     )
     first = attached(mirror)[1]
-    heights = [figure["layout"]["height"] for figure in attached(mirror)[0].values()]
+    heights = [json.loads(figure)["layout"]["height"] for figure in attached(mirror)[0].values()]
     assert all(200 < height <= 480 for height in heights), "a card of the dashboard shows no more"
     assert mirror.update() == 1
     assert len(mirror.storage.get_all_trials(1)) == 9
