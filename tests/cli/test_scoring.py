@@ -88,3 +88,15 @@ def test_wrong_words_are_refused(
     run: Path, command: Command, words: tuple[str, ...], message: str
 ) -> None:
     assert refusal(command("search", run, *words)) == message
+
+
+def test_damaged_batch_sizes_are_refused(run: Path, command: Command) -> None:
+    path = run / "cache" / "batch-size.json"
+    words = ("search", run, "--name", "new", "--strategy", "random", "--trials", "1")
+    path.parent.mkdir(exist_ok=True)
+    for damaged in ("[]", '{"cpu": 0}', '{"cpu": "8"}'):
+        path.write_text(damaged)
+        told = refusal(command(*words))
+        assert told == f"{path} holds no batch sizes; delete it, and they are measured again"
+    path.unlink()
+    assert command(*words).code == 0

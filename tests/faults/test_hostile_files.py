@@ -21,12 +21,16 @@ from hypothesis import strategies as st
 
 from faults.readers import RECORDS, TEXTS, net, outcome, table
 from report import demo
+from search import evolving
 from vitnas import folder
 from vitnas.cli.target import read_target
+from vitnas.commands import recorded
 from vitnas.cost.table import LatencyTable
 from vitnas.interop import checkpoint
 from vitnas.report.contents import read_contents
+from vitnas.runs import resumable
 from vitnas.search import ledger
+from vitnas.search.space_evolution import read_rounds
 from vitnas.standing import standing
 
 LAUGHS = "\n".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9 if i else 'ha'}]" for i in range(12))
@@ -132,7 +136,10 @@ def test_twisted_latency_tables(tmp_path: Path, data: st.DataObject) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return demo.make_run(tmp_path_factory.mktemp("run") / "run", trials=10)
+    run = demo.make_run(tmp_path_factory.mktemp("run") / "run", trials=10)
+    with recorded(run, ["runs", "show"], {"run": str(run)}):
+        pass
+    return run
 
 
 @given(data=st.data())
@@ -149,8 +156,29 @@ def test_damaged_runs(run: Path, data: st.DataObject) -> None:
     try:
         outcome(read_contents, run)
         outcome(standing, run)
+        outcome(resumable, run)
         for study in sorted((run / "searches").iterdir()):
             outcome(ledger.read, study)
+    finally:
+        path.write_bytes(sound)
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evolved")
+    evolving.run(folder, evolving.Toy(), rounds=1)
+    return folder
+
+
+@given(data=st.data())
+@fuzz
+def test_twisted_space_evolutions(evolved: Path, data: st.DataObject) -> None:
+    path = evolved / data.draw(st.sampled_from(["settings.json", "round-0.json"]))
+    sound = path.read_bytes()
+    path.write_text(json.dumps(data.draw(twisted(json.loads(sound)))))
+    try:
+        outcome(read_rounds, evolved)
+        outcome(lambda folder: evolving.run(folder, evolving.Toy(), rounds=1), evolved)
     finally:
         path.write_bytes(sound)
 

@@ -121,11 +121,13 @@ def _best_batch_size(run: Path, net: Supernet, split: EvalSet, device: str) -> i
     cuda = device.startswith("cuda")
     name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
     key, path = f"{device}, {name}, {len(split)} images", run / "cache" / "batch-size.json"
-    found: dict[str, int] = files.read_json(path) if path.exists() else {}
+    found = files.read_json(path) if path.exists() else {}
+    if not isinstance(found, dict) or not all(type(n) is int and n > 0 for n in found.values()):
+        raise InputError(f"{path} holds no batch sizes; delete it, and they are measured again")
     if key not in found:
         found[key] = best_batch_size(net, split.to(device), device=device, seconds=0.2)
         files.write_json(path, found)
-    return found[key]
+    return int(found[key])
 
 
 def _evaluation(
