@@ -90,6 +90,19 @@ def prepare(asked: SimpleNamespace) -> Prepared:
         given["prior"] = training_prior(asked.run, net, space, window)
     make_searcher(strategy, space, window, asked.seed, given)  # refuses options that don't fit
     scoring = _scoring(asked, source, net, target)
+    predictor = find_predictor(asked.predictor, space, options, asked.seed)
+    settings = Settings(
+        space,
+        limits,
+        strategy,
+        given,
+        asked.seed,
+        evaluated_on=scoring.told,
+        scorer=asked.scorer,
+        predictor=predictor.name if predictor else "",
+        oversample=(asked.oversample or 4) if predictor else 1,
+        measured_on=measured.measured_on(),
+    )
     call = partial(
         search,
         space,
@@ -102,14 +115,13 @@ def prepare(asked: SimpleNamespace) -> Prepared:
         seed=asked.seed,
         folder=folder,
         racing=asked.racing == "on",
-        evaluated_on=scoring.told,
-        measured_on=measured.measured_on(),
-        scorer=asked.scorer,
-        predictor=find_predictor(asked.predictor, space, options, asked.seed),
-        oversample=4 if asked.oversample is None else asked.oversample,
+        evaluated_on=settings.evaluated_on,
+        measured_on=settings.measured_on,
+        scorer=settings.scorer,
+        predictor=predictor,
+        oversample=settings.oversample,
         ledger=asked.ledger,
     )
-    settings = Settings(space, limits, strategy, given, asked.seed, scoring.told, asked.scorer)
     return Prepared(name, folder, settings, costs, measured, scoring, call)
 
 

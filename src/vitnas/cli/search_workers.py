@@ -20,16 +20,18 @@ def search_together(
     """Search with `asked.workers` processes that divide the threads, and the GPUs.
 
     Raises:
-        InputError: others search there and this one is not to join them, or a worker's own error.
+        InputError: others search there and this one is not to join them, another search is there,
+            or a worker's own error.
     """
     import torch
 
     from vitnas.search.claims import check_alone
-    from vitnas.search.ledger import Follower, read
+    from vitnas.search.ledger import Follower, check_same, read
     from vitnas.search.workers import run_workers
 
     if asked.join == "off" and asked.ledger is None:
         check_alone(prepared.folder)
+    check_same(prepared.folder, prepared.settings)
     threads = max(1, torch.get_num_threads() // asked.workers)
     before = torch.get_num_threads()
     if asked.scorer == TOP1 and asked.batch_size == "auto":

@@ -49,6 +49,7 @@ __all__ = [
     "Record",
     "Settings",
     "State",
+    "check_same",
     "read",
 ]
 
@@ -67,6 +68,21 @@ def read(folder: str | Path) -> tuple[Settings, list[Record]]:
         raise InputError(f"{path} holds no search of vitnas")
     records = once(to_record(path, trial) for trial in trials)
     return to_settings(path, attributes["settings"]), records
+
+
+def check_same(folder: str | Path, settings: Settings) -> None:
+    """Check that a folder holds the search of these settings, or none.
+
+    Raises:
+        InputError: it holds another search.
+    """
+    stored = Follower(folder).settings()
+    if stored is not None:
+        refuse_difference(folder, stored, _as_stored(settings))
+
+
+def _as_stored(settings: Settings) -> Settings:
+    return Settings.from_dict(json.loads(json.dumps(settings.to_dict())))
 
 
 def _content(storage: BaseStorage) -> tuple[Mapping[str, Any], list[FrozenTrial]]:
@@ -137,7 +153,7 @@ class Ledger:
     def __init__(self, folder: str | Path, settings: Settings, *, join: bool = False) -> None:
         self.folder, self._join = Path(folder), join
         self.place = str(self.folder / JOURNAL)
-        self._settings = Settings.from_dict(json.loads(json.dumps(settings.to_dict())))
+        self._settings = _as_stored(settings)
         self._stack = contextlib.ExitStack()
         self._seen = 0
 
