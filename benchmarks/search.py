@@ -15,6 +15,7 @@ images, whose accuracies are checked to be those of the official code on the sam
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -201,12 +202,16 @@ def since(start: Seconds) -> Seconds:
     return wall - start[0], cpu - start[1]
 
 
-def ours(case: Case, task: Task) -> Found:
-    """Search on the held-out images; everything counts, decoding and the batch size too."""
+def ours(case: Case, task: Task, keep: Path | None) -> Found:
+    """Search on the held-out images; everything counts, decoding and the batch size too.
+
+    What is kept may go on where it was interrupted, so its time says nothing.
+    """
     start = clocks()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep / f"ours-{task.seed}-{task.quantile}" if keep else temporary
         records = search_on(case, eval_cache(case.held_out, SHOWN), task, 20, folder)
-    return Found(best(records).arch, records, since(start))
+    return Found(best(records).arch, records, (math.nan, math.nan) if keep else since(start))
 
 
 def officially_chosen(case: Case, images: EvalSet, threads: int, folder: Path, task: Task) -> Arch:
@@ -254,7 +259,7 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
     each: list[Seconds] = []
     found, same = [], 0
     for turn, task in enumerate(tasks(args)):
-        found.append(ours(case, task))
+        found.append(ours(case, task, Path(args.keep) if args.keep and not args.cream else None))
         print(f"{task}: ours {found[-1].took[0]:.0f} s", flush=True)
         if case.theirs is not None:  # in turn with ours, on candidates from all generations
             records = found[-1].records
@@ -369,7 +374,7 @@ def options() -> ArgumentParser:
     add("--train-steps", type=int, default=6000)
     add("--retrain-steps", type=int, default=3000, help="of each choice from scratch")
     add("--retrained", type=int, default=3, help="times each, with other seeds")
-    add("--keep", help="folder for the supernet and the official searches; the same call resumes")
+    add("--keep", help="folder for the supernet and the searches that nothing times, to resume")
     return parser
 
 
