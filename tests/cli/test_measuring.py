@@ -221,7 +221,7 @@ def test_a_worker_with_a_table_of_its_own_is_refused(
         f" holds a search with costs of {first.settings}, latency table {first.digest}, not of "
         f"{second.settings}, latency table {second.digest}; all workers need that hardware and one "
         "table: copy latency.json from the search's folder on the machine that began it, or use "
-        "another folder"
+        "another folder (--name)"
     )
     line = refused.err.splitlines()[-1]
     assert refused.code == 2
