@@ -120,7 +120,7 @@ def test_numpy_seeds_are_seeds() -> None:
 
 
 def test_only_architectures_can_be_valid() -> None:
-    with pytest.raises(InputError, match="an architecture is a vitnas.Arch, not a dict"):
+    with pytest.raises(InputError, match=r"an architecture is a vitnas\.Arch, not a dict"):
         vitnas.space("autoformer-tiny").validate({"depth": 12})  # type: ignore[arg-type]
 
 
