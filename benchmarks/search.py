@@ -260,7 +260,7 @@ def compare(case: Case, args: Namespace, folder: Path) -> None:
     found, same = [], 0
     for turn, task in enumerate(tasks(args)):
         found.append(ours(case, task, Path(args.keep) if args.keep and not args.cream else None))
-        print(f"{task}: ours {found[-1].took[0]:.0f} s", flush=True)
+        print(f"{task}: ours {wall(found[-1])}", flush=True)
         if case.theirs is not None:  # in turn with ours, on candidates from all generations
             records = found[-1].records
             archs = [r.arch for r in records[turn :: CANDIDATES * len(tasks(args)) // args.sample]]
@@ -296,9 +296,14 @@ def tasks(args: Namespace) -> list[Task]:
 
 
 HEADINGS = (
-    "seed", "params below", "official, s", "ours, s", "official / ours", "in CPU time",
+    "seed", "params below", "official, s", "ours", "official / ours", "in CPU time",
     "best of official, top-1", "of ours", "ours more", "stopped early", "forwarded",
 )  # fmt: skip
+
+
+def wall(found: Found) -> str:
+    """Return what a search took; one that was kept has no time."""
+    return "kept" if math.isnan(found.took[0]) else f"{found.took[0]:.1f} s"
 
 
 def row(case: Case, task: Task, mine: Found, theirs: Arch, each: list[Seconds]) -> tuple[str, ...]:
@@ -316,7 +321,7 @@ def row(case: Case, task: Task, mine: Found, theirs: Arch, each: list[Seconds]) 
         str(task.seed),
         f"{100 * task.quantile:.0f} %",
         whole,
-        f"{mine.took[0]:.1f}",
+        wall(mine),
         *gains,
         *(f"{100 * one.mean():.2f}" for one in both),
         estimate(both[1] - both[0]),
@@ -342,6 +347,8 @@ def retrain(case: Case, args: Namespace, pairs: set[tuple[Arch, Arch]]) -> None:
     rows, gains = [], []
     different = [(theirs, mine) for theirs, mine in sorted(pairs, key=str) if theirs != mine]
     print(f"{len(pairs) - len(different)} of {len(pairs)} pairs are one subnet", flush=True)
+    if not different:
+        return
     for number, (theirs, mine) in enumerate(different):
         for seed in range(args.retrained):
             both = []
