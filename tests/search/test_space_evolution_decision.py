@@ -365,6 +365,9 @@ def test_results_must_be_numbers() -> None:
 
 def test_a_damaged_record_is_refused() -> None:
     record = decide(STAGED, drawn(STAGED, 50, noisy(1, 0)), options=Options()).to_dict()
+    record["moves"][0]["dropped"] = [[1, "why", 2]]
+    with pytest.raises(InputError, match="not a record of space evolution: ValueError"):
+        Round.from_dict(record)
     del record["moves"]
     with pytest.raises(InputError, match="not a record of space evolution: KeyError"):
         Round.from_dict(record)

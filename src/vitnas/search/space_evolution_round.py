@@ -168,7 +168,9 @@ class Round:
                 "moves": tuple(map(_read_move, record["moves"])),
             }
             return cls(**{**record, **parts})
-        except (KeyError, TypeError) as error:
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a record of space evolution: {error!r}") from error
 
 
