@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.search.guided import ends
 from vitnas.search.limits import Limit, Window, check_possible, exact, feasible, parse_quantity
 from vitnas.space import Choice, Space
 from vitnas.testing.searchers import TINY, cost
@@ -194,6 +195,19 @@ def test_the_range_is_right_where_a_cost_falls_with_a_gene() -> None:
         check_possible(TINY, [Limit("macs", maximum=min(values) - 1)], {"macs": macs})
     with pytest.raises(InputError, match=f"the largest in this space has {max(values):g}, "):
         check_possible(TINY, [Limit("macs", minimum=max(values) + 1)], {"macs": macs})
+
+
+def test_a_measured_cost_is_not_refused_where_its_descent_ends_too_early() -> None:
+    values = {arch: random.Random(i).randint(1, 1000) / 1e3 for i, arch in enumerate(TINY)}
+    costs = {"latency": values.__getitem__}
+    least, most = min(values.values()), max(values.values())
+    assert ends(TINY, values.__getitem__) != (least, most)
+    check_possible(TINY, [Limit("latency", maximum=least)], costs)
+    check_possible(TINY, [Limit("latency", minimum=most)], costs)
+    with pytest.raises(InputError, match=f"the smallest found has {exact('latency', least)}, "):
+        check_possible(TINY, [Limit("latency", maximum=least - 1e-4)], costs)
+    with pytest.raises(InputError, match=f"the largest found has {exact('latency', most)}, "):
+        check_possible(TINY, [Limit("latency", minimum=most + 1e-4)], costs)
 
 
 @settings(deadline=None, max_examples=60)

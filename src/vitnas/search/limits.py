@@ -162,7 +162,7 @@ def _finite(text: str | float, value: Decimal) -> float:
 
 
 def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
-    low, high = ends(space, costs[limit.metric])
+    low, high = _range(space, limit, costs)
     least, most = exact(limit.metric, low), exact(limit.metric, high)
     where = "found" if limit.metric in _UNITS else "in this space"
     if limit.maximum is not None and limit.maximum < low:
@@ -177,6 +177,17 @@ def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
             f"no architecture satisfies {bound}: "
             f"the largest {where} has {most}, the smallest {least}"
         )
+
+
+def _range(space: Space, limit: Limit, costs: Costs) -> tuple[float, float]:
+    """Return the least and the highest cost that were found; a descent may have ended too early."""
+    cost = costs[limit.metric]
+    low, high = ends(space, cost)
+    if limit.metric in _UNITS and limit.violation(low) and limit.violation(high):
+        window = Window((limit,), costs)
+        value = cost(nearest(space, window.violation, random.Random(0))[0])
+        low, high = min(low, value), max(high, value)
+    return low, high
 
 
 def unit(metric: str, value: float) -> tuple[str, float]:
