@@ -22,7 +22,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -99,6 +99,9 @@ class Task(NamedTuple):
     seed: int
     quantile: float
 
+    def __str__(self) -> str:
+        return f"{self.seed}-{self.quantile}"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -144,8 +147,9 @@ def prepare(args: Namespace, folder: Path) -> Case:
     return case
 
 
-def fresh(classes: int) -> Supernet:
+def fresh(classes: int, seed: int = 0) -> Supernet:
     """Return an untrained supernet that stores what the official code stores."""
+    torch.manual_seed(seed)
     genes = {"mlp_ratio": (4.0,) * DEPTH, "num_heads": (2,) * DEPTH}
     stored = Arch("autoformer", depth=DEPTH, embed_dim=128, **genes)
     return Supernet(SPACE, classes, SIZE, patch_size=8, sharing="legacy", largest=stored)
@@ -172,17 +176,17 @@ def write(split: Split, folder: Path) -> Split:
 
 
 def search_on(
-    case: Case, split: EvalSet, task: Task, generations: int, folder: str | Path
+    net: Supernet, split: EvalSet, task: Task, generations: int, folder: str | Path
 ) -> list[Record]:
     """Search at the official population settings, below a number of parameters."""
-    costs = cost.counters(**case.net.config.to_dict())
+    costs = cost.counters(**net.config.to_dict())
     params = sorted(costs["params"](SPACE.sample(i)) for i in range(201))
     limit = params[round(task.quantile * 200)]
-    size = best_batch_size(case.net, split, seconds=0.2)
-    images = racing_order(case.net, split, task.seed, batch_size=size)
+    size = best_batch_size(net, split, seconds=0.2)
+    images = racing_order(net, split, task.seed, batch_size=size)
     return search(
         SPACE,
-        evaluation(case.net, images, batch_size=size),
+        evaluation(net, images, batch_size=size),
         options={"generations": generations},
         limits=[Limit("params", maximum=limit)],
         costs=costs,
@@ -209,26 +213,29 @@ def ours(case: Case, task: Task, keep: Path | None) -> Found:
     """
     start = clocks()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = keep / f"ours-{task.seed}-{task.quantile}" if keep else temporary
-        records = search_on(case, eval_cache(case.held_out, SHOWN), task, 20, folder)
+        folder = keep / f"ours-{task}" if keep else temporary
+        records = search_on(case.net, eval_cache(case.held_out, SHOWN), task, 20, folder)
     return Found(best(records).arch, records, (math.nan, math.nan) if keep else since(start))
 
 
-def officially_chosen(case: Case, images: EvalSet, threads: int, folder: Path, task: Task) -> Arch:
+def officially_chosen(
+    net: Supernet, images: EvalSet, threads: int, folder: Path, task: Task
+) -> Arch:
     """Return what the official protocol chooses, by our means; the same call resumes a search."""
     torch.set_num_threads(threads)
-    place = folder / f"official-{task.seed}-{task.quantile}"
-    return best(search_on(case, images, task, RANKED_GENERATIONS, place)).arch
+    place = folder / f"official-{task}"
+    return best(search_on(net, images, task, RANKED_GENERATIONS, place)).arch
 
 
-def all_officially_chosen(case: Case, args: Namespace, images: EvalSet, folder: Path) -> list[Arch]:
+def all_officially_chosen(
+    net: Supernet, args: Namespace, images: EvalSet, folder: Path
+) -> list[Arch]:
     """Return the official choice of every task.
 
     Nothing is timed here, so all cores work. It takes longer than everything else, so it comes
     first, and goes on where it was interrupted.
     """
-    alone = replace(case, theirs=None)
-    choose = partial(officially_chosen, alone, images, args.threads, folder)
+    choose = partial(officially_chosen, net, images, args.threads, folder)
     workers = max(1, (os.cpu_count() or 1) // args.threads)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return list(pool.map(choose, tasks(args)))
@@ -255,39 +262,35 @@ def official_seconds(
 def compare(case: Case, args: Namespace, folder: Path) -> None:
     """Search in both ways, and print what it took and what came out."""
     images = eval_cache(case.their_train, SHOWN)
-    chosen = all_officially_chosen(case, args, images, folder)
+    chosen = all_officially_chosen(case.net, args, images, folder)
     each: list[Seconds] = []
     found, same = [], 0
     for turn, task in enumerate(tasks(args)):
         found.append(ours(case, task, Path(args.keep) if args.keep and not args.cream else None))
-        print(f"{task}: ours {wall(found[-1])}", flush=True)
+        print(f"search {task}: ours {told(found[-1])}", flush=True)
         if case.theirs is not None:  # in turn with ours, on candidates from all generations
             records = found[-1].records
             archs = [r.arch for r in records[turn :: CANDIDATES * len(tasks(args)) // args.sample]]
             seconds, equal = official_seconds(case, args, archs, images)
             each, same = each + seconds, same + equal
-    if each:
-        for clock, name in enumerate(("wall", "CPU")):
-            whole = CANDIDATES * statistics.mean(one[clock] for one in each)
-            gains = [whole / one.took[clock] for one in found]
-            print(
-                f"official / ours in {name} time: {statistics.median(gains):.0f} "
-                f"({min(gains):.0f} to {max(gains):.0f})",
-                flush=True,
-            )
+    whole = CANDIDATES * torch.tensor(each).mean(0) if each else None  # on both clocks
     alike = zip(tasks(args), found, chosen, strict=True)
-    rows = [row(case, task, mine, theirs, each) for task, mine, theirs in alike]
+    rows = [row(case, task, mine, theirs, whole) for task, mine, theirs in alike]
     title = f"A search of 1,000 candidates, {case.times:.1f} to 1 images a candidate"
     table(title, [HEADINGS, *rows])
     print(f"± is the standard error, on {len(case.untouched)} untouched images")
-    if each:
-        walls = [wall for wall, _ in each]
+    if whole is not None:
+        gains = whole / torch.tensor([one.took for one in found])
+        for name, gain in zip(("wall", "CPU"), gains.T.tolist(), strict=True):
+            spread = f"({min(gain):.0f} to {max(gain):.0f})"
+            print(f"official / ours in {name} time: {statistics.median(gain):.0f} {spread}")
+        took = sorted(seconds for seconds, _ in each)
         print(
-            f"official: {statistics.median(walls):.2f} s a candidate, {min(walls):.2f} to ", end=""
+            f"official: {statistics.median(took):.2f} s a candidate, {took[0]:.2f} to "
+            f"{took[-1]:.2f}; {len(each)} of {CANDIDATES} were timed, the rest is their mean"
         )
-        print(f"{max(walls):.2f}; {len(each)} of {CANDIDATES} were timed, the rest is their mean")
-        print(f"{same} of the {len(each)} have the official top-1 in our evaluation")
-    retrain(case, args, {(theirs, mine.arch) for theirs, mine in zip(chosen, found, strict=True)})
+        print(f"{same} of the {len(each)} have the official top-1 in our evaluation", flush=True)
+    retrain(case, args, [(theirs, mine.arch) for theirs, mine in zip(chosen, found, strict=True)])
 
 
 def tasks(args: Namespace) -> list[Task]:
@@ -301,27 +304,29 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def wall(found: Found) -> str:
-    """Return what a search took; one that was kept has no time."""
+def told(found: Found) -> str:
+    """Return the wall time of a search; one that was kept has none."""
     return "kept" if math.isnan(found.took[0]) else f"{found.took[0]:.1f} s"
 
 
-def row(case: Case, task: Task, mine: Found, theirs: Arch, each: list[Seconds]) -> tuple[str, ...]:
-    """Return what a task's searches took, and their choices' accuracies on untouched images."""
+def row(case: Case, task: Task, mine: Found, theirs: Arch, whole: Tensor | None) -> tuple[str, ...]:
+    """Return what a task's searches took, and their choices' accuracies on untouched images.
+
+    `whole` has the seconds of the official search on both clocks, if it was timed.
+    """
     both = [right(case.net, arch, case.untouched) for arch in (theirs, mine.arch)]
     total, count = len(case.held_out), len(mine.records)
     seen = sum(record.metrics.get("images", total) for record in mine.records)
     stopped = sum(record.state == "stopped" for record in mine.records)
-    whole, gains = "-", ("-", "-")
-    if each:
-        sums = [CANDIDATES * statistics.mean(one[clock] for one in each) for clock in (0, 1)]
-        whole = f"{sums[0]:.0f}"
-        gains = (f"{sums[0] / mine.took[0]:.0f}", f"{sums[1] / mine.took[1]:.0f}")
+    took, gains = "-", ["-", "-"]
+    if whole is not None:
+        took = f"{whole[0]:.0f}"
+        gains = [f"{gain:.0f}" for gain in whole / torch.tensor(mine.took)]
     return (
         str(task.seed),
         f"{100 * task.quantile:.0f} %",
-        whole,
-        wall(mine),
+        took,
+        told(mine),
         *gains,
         *(f"{100 * one.mean():.2f}" for one in both),
         estimate(both[1] - both[0]),
@@ -342,21 +347,22 @@ def estimate(values: Tensor) -> str:
     return f"{100 * values.mean():+.2f} ± {100 * values.std() / len(values) ** 0.5:.2f}"
 
 
-def retrain(case: Case, args: Namespace, pairs: set[tuple[Arch, Arch]]) -> None:
-    """Train both choices from scratch, alike and alone, and print what came out."""
+def retrain(case: Case, args: Namespace, pairs: list[tuple[Arch, Arch]]) -> None:
+    """Train the choices that differ from scratch, alike and alone, and print what came out."""
     rows, gains = [], []
-    different = [(theirs, mine) for theirs, mine in sorted(pairs, key=str) if theirs != mine]
-    print(f"{len(pairs) - len(different)} of {len(pairs)} pairs are one subnet", flush=True)
+    same = sum(theirs == mine for theirs, mine in pairs)
+    print(f"{same} of {len(pairs)} searches end at the subnet of the official protocol", flush=True)
+    different = dict.fromkeys(pair for pair in pairs if pair[0] != pair[1])
     if not different:
         return
     for number, (theirs, mine) in enumerate(different):
         for seed in range(args.retrained):
             both = []
             for arch in (theirs, mine):
-                torch.manual_seed(seed)
-                net = fresh(case.net.config.num_classes)
-                how: dict[str, Any] = {"flip": case.flip, "only": arch, "seed": seed}
-                net = trained.train(net, case.train, args.retrain_steps, **how)
+                net = fresh(case.net.config.num_classes, seed)
+                net = trained.train(
+                    net, case.train, args.retrain_steps, flip=case.flip, only=arch, seed=seed
+                )
                 both.append(right(net, arch, case.untouched))
             found = [f"{100 * one.mean():.2f}" for one in both]
             print(f"pair {number}, seed {seed}: {', '.join(found)}", flush=True)

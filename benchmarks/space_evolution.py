@@ -45,7 +45,7 @@ from vitnas.errors import InputError
 from vitnas.search.ledger import read
 from vitnas.search.limits import Costs, Limit
 from vitnas.search.racing import Hopeless, Result
-from vitnas.search.space_evolution import Trained, check_space, evolve_space
+from vitnas.search.space_evolution import Trained, check_subnets, evolve_space
 from vitnas.search.space_evolution_decision import shifted
 from vitnas.search.space_evolution_dimensions import dimensions, values_of, with_values_of
 from vitnas.search.space_evolution_round import Options, Quality, Round
@@ -234,7 +234,7 @@ class Bench:
             if all(new and new != values_of(space, one) for one, new in lists.items()):
                 moved = with_values_of(space, lists)
                 with suppress(InputError):  # no subnet has so few MACs, or so many
-                    check_space(moved, LIMITS, self.costs, self.check)
+                    check_subnets(moved, LIMITS, self.costs, self.check)
                     return moved
         raise RuntimeError(f"no random walk of {len(shifts)} dimensions was found")
 
