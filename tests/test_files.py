@@ -108,9 +108,8 @@ def _half(path: Path, then: str) -> subprocess.Popen[str]:
 def test_what_is_no_json(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.json is not valid JSON: ") as caught:
+    with pytest.raises(InputError, match=r"a\.json is not valid JSON: "):
         files.read_json(path)
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_files(tmp_path: Path) -> None:
@@ -130,10 +129,10 @@ def test_a_function_that_writes_can_not_change_who_may_read(tmp_path: Path) -> N
 
 def test_only_one_holds_a_lock_and_leaves_nothing(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    held = "from vitnas import files; files.only_one('lock', 'somebody is here').__enter__()"
-    with files.only_one(lock, "somebody is here"):
+    held = "from vitnas import files; files.only_one('lock', 'here').__enter__()"
+    with files.only_one(lock, "here"):
         done = subprocess.run([sys.executable, "-c", held], cwd=tmp_path, capture_output=True)
-        assert b"InputError: somebody is here" in done.stderr
+        assert b"InputError: another process is here; stop it or wait for its end" in done.stderr
     assert not lock.exists()
-    with files.only_one(lock, "somebody is here"):
+    with files.only_one(lock, "here"):
         assert lock.exists()

@@ -197,3 +197,9 @@ def test_refusals(net: Supernet) -> None:
         resize(nn.Linear(1, 1))
     with pytest.raises(InputError, match="img_size 18x18 is no multiple of patch_size 4"):
         resize(net, img_size=18)
+
+
+@pytest.mark.parametrize("size", [(32,), (16, 16, 16), 1.5, "16", True])
+def test_a_size_that_is_none_is_refused(net: Supernet, size: Any) -> None:
+    with pytest.raises(InputError, match=r"img_size is .*; it is one whole number, or height and w"):
+        resize(net, img_size=size)

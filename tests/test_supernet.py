@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -110,6 +111,9 @@ def test_names_and_samples_are_no_architectures_or_spaces(net: Supernet) -> None
         vitnas.build,
         vitnas.cost.params,
         vitnas.cost.macs,
+        partial(vitnas.cost.convention, "cream"),
+        partial(vitnas.cost.memory, device="cpu"),
+        partial(vitnas.cost.latency, device="cpu"),
         SPACE.validate,
         lambda arch: vitnas.convert("no.pth", "no", arch=arch),
     )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from vitnas.errors import InputError
+from vitnas.errors import InputError, check_type
 
 Scalar: TypeAlias = int | float | str
 Value: TypeAlias = "Scalar | tuple[Value, ...]"
@@ -133,17 +133,16 @@ class Arch(Mapping[str, Value]):
 
 
 def check_arch(arch: object) -> None:
-    """Refuse what is no `Arch`, such as another system's sample or a name, and say where one is.
+    """Refuse what is no `Arch`, such as another system's sample or a name.
 
     Raises:
         InputError: it is none.
     """
-    if not isinstance(arch, Arch):
-        raise InputError(
-            f"an architecture is a vitnas.Arch, not a {type(arch).__name__}: vitnas.arch(NAME) has "
-            "a published one, vitnas.interop.nni.arch(SAMPLE) reads one of NNI's; so do cream, "
-            "mmrazor, s3 and vitas"
-        )
+    hint = (
+        "vitnas.arch(NAME) has a published one, vitnas.interop.nni.arch(SAMPLE) reads one of "
+        "NNI's; so do cream, mmrazor, s3 and vitas"
+    )
+    check_type("an architecture", arch, Arch, hint)
 
 
 def _rebuild(family: str, genes: dict[str, Value]) -> Arch:

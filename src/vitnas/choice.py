@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from vitnas.arch import Scalar
 from vitnas.errors import InputError
-from vitnas.genes import Position, describe, fill, has_shape, is_depth, tuples, value_at
+from vitnas.genes import Position, describe, fill, has_shape, is_depth, shape_at, tuples, value_at
 
 Level: TypeAlias = Literal["net", "stage", "block"]
 
@@ -92,9 +92,7 @@ class Choice:
 
     def shape(self, depth: Any, stages: int | None) -> Any:
         """Return the shape (see `vitnas.genes`) of the gene in an architecture of this depth."""
-        if self.level == "net":
-            return ()
-        return (stages,) if self.level == "stage" else (depth,)
+        return shape_at(self.level, depth, stages)
 
     def faults(self, gene: Any, depth: Any, stages: int | None) -> Iterator[str]:
         """Yield what keeps a gene of an architecture of this depth from being of this choice.

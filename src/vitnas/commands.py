@@ -64,7 +64,8 @@ def recorded(
 ) -> Iterator[None]:
     """Keep a record of a command for as long as it runs, and afterwards if it changed the run.
 
-    One that is refused while another works on the run has changed nothing: the other did.
+    Of one that is refused while another works on the run no record is kept: what has changed may be
+    the other's doing, whose command is the one to resume.
 
     SIGTERM, by which `stop` and schedulers ask a process to end, does what Ctrl-C does.
 

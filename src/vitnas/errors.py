@@ -37,6 +37,17 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     return InputError(f"unknown {what} {given!r}{hint} ({len(names)} are known{nearest})")
 
 
+def check_type(what: str, given: object, kind: type, hint: str) -> None:
+    """Refuse what is not of one of our own types, and tell where such a thing comes from.
+
+    Raises:
+        InputError: it isn't.
+    """
+    if not isinstance(given, kind):
+        name, other = kind.__name__, type(given).__name__
+        raise InputError(f"{what} is a vitnas.{name}, not a {other}: {hint}")
+
+
 def check_fields(settings: object, about: str = "", /, **rules: tuple[bool, str]) -> None:
     """Check fields by rules: whether the value is fine, and what is allowed.
 

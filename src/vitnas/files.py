@@ -89,11 +89,7 @@ def read_text(path: str | Path, what: str = "") -> str:
     Raises:
         InputError: the file is missing, unreadable, no UTF-8, or larger than 1 MiB.
     """
-    source = f"{what} {path}".lstrip()
-    try:
-        return _content(Path(path), source, LARGEST_TEXT).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"can't read {source}: {error}") from error
+    return _text(Path(path), f"{what} {path}".lstrip())
 
 
 def read_lines(path: str | Path) -> Iterator[bytes]:
@@ -122,7 +118,15 @@ def read_yaml(path: str | Path, what: str = "") -> Any:
     """
     from vitnas import yaml_text
 
-    return yaml_text.parse(read_text(path, what), f"{what} {path}".lstrip())
+    source = f"{what} {path}".lstrip()
+    return yaml_text.parse(_text(Path(path), source), source)
+
+
+def _text(path: Path, source: str) -> str:
+    try:
+        return _content(path, source, LARGEST_TEXT).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"can't read {source}: {error}") from error
 
 
 def _content(path: Path, source: str, largest: int) -> bytes:
@@ -138,13 +142,13 @@ def _content(path: Path, source: str, largest: int) -> bytes:
 
 
 @contextlib.contextmanager
-def only_one(path: str | Path, refusal: str) -> Iterator[None]:
+def only_one(path: str | Path, doing: str) -> Iterator[None]:
     """Hold the lock of a file as the only process; the file is there while it is held.
 
     The lock ends with this process, even if children of it (data loaders) live on.
 
     Raises:
-        InputError: another process holds it, which `refusal` says, or the file can't be written.
+        InputError: another process holds it and is `doing` that, or the file can't be written.
     """
     path = Path(path)
     try:
@@ -158,6 +162,7 @@ def only_one(path: str | Path, refusal: str) -> Iterator[None]:
             if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise FileNotFoundError  # its last holder has just deleted it
         except (BlockingIOError, PermissionError, FileNotFoundError) as error:
+            refusal = f"another process is {doing}; stop it or wait for its end"
             raise InputError(refusal) from error
         try:
             yield

@@ -27,8 +27,7 @@ from torch import nn
 from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.models import family, make_config
-from vitnas.nn import saved
+from vitnas.models import family, family_of, make_config
 from vitnas.space import Space
 from vitnas.supernet import Supernet, build_static
 
@@ -135,14 +134,14 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 def modeling(name: str) -> str:
     """Return the text of `modeling.py` for a family: its static module, and what loads a folder."""
     static = Path(str(import_module(family(name).modeling).__file__)).read_text()
-    alone = _OWN.sub(lambda line: code_of(import_module(line[1])), static)
-    return (
-        f"{alone}\n\n"
-        f"# What follows loads the model of a folder.\n{code_of(saved)}\n\n"
+    text = (
+        f"{static}\n\n# What follows loads the model of a folder.\n"
+        "from vitnas.nn.saved import load_folder\n\n\n"
         "def load(folder: str) -> nn.Module:\n"
         '    """Return the model of a folder that vitnas saved, on torch and timm alone."""\n'
         "    return load_folder(folder, build)\n"
     )
+    return _OWN.sub(lambda line: code_of(import_module(line[1])), text)
 
 
 def code_of(module: ModuleType) -> str:
@@ -202,7 +201,7 @@ def _describe(model: nn.Module) -> dict[str, Any]:
             f"can't save a {type(model).__name__}: only models of vitnas.build, extract or load"
         )
     arch = Arch.from_dict(record["arch"])
-    made = family(arch.family)
+    made = family_of(arch)
     config = make_config(made, arch, record["options"])
     build = made.build_args(config, arch)
     return {"kind": "model", "family": arch.family, **record, "build": build}
@@ -225,7 +224,7 @@ def _rebuild(record: Mapping[str, Any], folder: Path) -> nn.Module:
                 **dict(record["options"]),
             )
         arch = Arch.from_dict(record["arch"])
-        made = family(arch.family)
+        made = family_of(arch)
         return build_static(made, make_config(made, arch, record["options"]), arch)
     except InputError as error:
         raise InputError(f"{folder / CONFIG}: {error}") from error

@@ -34,6 +34,12 @@ def fill(shape: Any, make: Callable[[Position], Any], tied: bool = False) -> Any
     return (make((0,)),) * length if tied else tuple([make((index,)) for index in range(length)])
 
 
+def shape_at(level: str, depth: Any, stages: int | None) -> Any:
+    """Return the shape of a gene of a level (net, stage or block) in a net of this depth."""
+    shapes: dict[str, Any] = {"net": (), "stage": (stages,), "block": (depth,)}
+    return shapes[level]
+
+
 def has_shape(value: Any, shape: Any) -> bool:
     """Return whether a gene has this shape."""
     if shape == ():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vitnas.arch import Arch
 from vitnas.elastic import parameter_name
 from vitnas.errors import InputError
-from vitnas.models import family, make_config
+from vitnas.models import family_of, image_size, make_config
 from vitnas.supernet import Supernet, build_static
 
 
@@ -32,12 +32,10 @@ def resize(
         InputError: the model was not made by vitnas, or the patches don't divide the image.
     """
     arch, old = _identity(model)
-    made = family(arch.family)
+    made = family_of(arch)
     options = old.to_dict()
-    if img_size is not None:
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        if (height, width) != old.img_size:
-            options = made.resized_options(old, (height, width))
+    if img_size is not None and (size := image_size(img_size)) != old.img_size:
+        options = made.resized_options(old, size)
     if num_classes is not None:
         options["num_classes"] = num_classes
     if drop_path_rate is not None:
@@ -93,4 +91,4 @@ def _identity(model: nn.Module) -> tuple[Arch, Any]:
     if not isinstance(record, dict):
         raise InputError(f"can't resize a {type(model).__name__}: it was not made by vitnas")
     arch = Arch.from_dict(record["arch"])
-    return arch, make_config(family(arch.family), arch, record["options"])
+    return arch, make_config(family_of(arch), arch, record["options"])

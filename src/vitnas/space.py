@@ -11,14 +11,14 @@ import itertools
 import math
 import operator
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, SupportsIndex, TypeAlias
 
 from vitnas.arch import Arch, Scalar, check_arch
 from vitnas.choice import Choice, Level
-from vitnas.errors import InputError, unknown
+from vitnas.errors import InputError, check_type, unknown
 from vitnas.genes import Position, lists, tuples, value_at
 
 __all__ = ["Choice", "Level", "Pick", "Position", "Space"]
@@ -333,20 +333,17 @@ class Space:
 
 
 def check_space(space: object) -> None:
-    """Refuse what is no `Space`, such as a name, and say where one is.
+    """Refuse what is no `Space`, such as a name.
 
     Raises:
         InputError: it is none.
     """
-    if not isinstance(space, Space):
-        raise InputError(
-            f"a search space is a vitnas.Space, not a {type(space).__name__}: vitnas.space(NAME) "
-            "has a preset or a YAML file's"
-        )
+    hint = "vitnas.space(NAME) has a preset or a YAML file's"
+    check_type("a search space", space, Space, hint)
 
 
 def _few(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= DEEPEST
+    return type(value) is int and 1 <= value <= DEEPEST
 
 
 def _widest(choice: Choice) -> int:
@@ -373,9 +370,8 @@ def _seed(seed: Any) -> int:
 
 
 def _draw(rng: random.Random, choice: Choice, at: Position) -> Scalar:
-    values = choice.at(at)
-    value: Scalar = rng.choice(values) if len(values) > 1 else values[0]
-    return value
+    values: Sequence[Scalar] = choice.at(at)
+    return rng.choice(values) if len(values) > 1 else values[0]
 
 
 def _gene(arch: Arch, name: str, at: Position) -> Any:

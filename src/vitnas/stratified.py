@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vitnas.arch import Arch, Scalar
 from vitnas.errors import InputError
@@ -69,15 +69,14 @@ def sample_tilted(space: Space, tilt: float, rng: random.Random) -> Arch:
     """
 
     def pick(choice: Choice, at: Position) -> Scalar:
-        values = sorted(choice.at(at)) if _is_number(choice.at(at)[0]) else choice.at(at)
-        value: Scalar = values[0]
-        if len(values) > 1:
-            steepness = tilt if _is_number(value) else 0.0
-            weights = [
-                math.exp(steepness * rank / (len(values) - 1)) for rank in range(len(values))
-            ]
-            (value,) = rng.choices(values, weights)
-        return value
+        values: Sequence[Scalar] = choice.at(at)
+        if len(values) == 1:
+            return values[0]
+        steepness = 0.0
+        if _is_number(values[0]):
+            steepness, values = tilt, sorted(choice.at(at))
+        weights = [math.exp(steepness * rank / (len(values) - 1)) for rank in range(len(values))]
+        return rng.choices(values, weights)[0]
 
     return space.build(pick)
 

@@ -17,7 +17,7 @@ from vitnas import axes
 from vitnas.arch import Arch, check_arch
 from vitnas.elastic import Elastic, ElasticBlock
 from vitnas.errors import InputError, unknown
-from vitnas.models import Config, Family, Kind, Unit, family, make_config
+from vitnas.models import Config, Family, Kind, Unit, family, family_of, make_config
 from vitnas.sharing import SIDES, Rules, Sharing, Side, rules
 from vitnas.space import Space, check_space
 from vitnas.storage import Storage, make_storage
@@ -61,7 +61,7 @@ class Supernet(Elastic):
         top = largest or (held.stored if held else None)
         if top is None:
             raise InputError("a supernet needs a space, or its largest architecture")
-        model = family(top.family)
+        model = family_of(top)
         sizes = {"num_classes": num_classes, "img_size": img_size}
         options = {**dict(model.supernet), **options, **sizes}
         config = make_config(model, top, options)
@@ -152,7 +152,7 @@ class Supernet(Elastic):
         (root, own), *blocks = self.parts(arch, side)
         program = self.program(root.kind, x.device, own)
         parameters = self.slices(program.steps)
-        model = family(self.largest.family)
+        model = family_of(self.largest)
         x = self.run(program, parameters, x, model.stem)
         for unit, own in blocks:
             block: Any = self.get_submodule(unit.path)  # an ElasticBlock, or a wrapper of one
@@ -186,7 +186,7 @@ class Supernet(Elastic):
         """
         state = self.subnet_state(arch, side)
         with torch.random.fork_rng(devices=[]):
-            model = build_static(family(arch.family), self.config, arch)
+            model = build_static(family_of(arch), self.config, arch)
         first = next(iter(state.values()))
         model.to(device=first.device, dtype=first.dtype)
         model.load_state_dict(state, strict=True)
@@ -222,8 +222,7 @@ def build(
     Raises:
         InputError: the architecture lacks a gene of its family, or an option is unknown.
     """
-    check_arch(arch)
-    model = family(arch.family)
+    model = family_of(arch)
     config = make_config(model, arch, {**options, "num_classes": num_classes, "img_size": img_size})
     return build_static(model, config, arch)
 

@@ -108,7 +108,7 @@ def test_a_second_process_is_refused_and_does_not_disturb_the_first(
     assert run(tmp_path, Watched()) == whole[2]
     (second,) = refused
     assert second.returncode == 1
-    told = f"another process evolves the space in {tmp_path}; stop it or wait for its end"
+    told = f"another process is evolving the space in {tmp_path}; stop it or wait for its end"
     assert second.stderr.endswith(f"InputError: {told}\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         path.name for path in whole[0].iterdir()

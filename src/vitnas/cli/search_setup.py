@@ -74,7 +74,7 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     from vitnas.search.ledger import Settings
     from vitnas.search.limits import Window
     from vitnas.search.searcher import make_searcher
-    from vitnas.search.study import search
+    from vitnas.search.study import OVERSAMPLE, run
 
     target = str(resolve_device(asked.device))
     net, space = load_supernet(source)
@@ -100,26 +100,18 @@ def prepare(asked: SimpleNamespace) -> Prepared:
         evaluated_on=scoring.told,
         scorer=asked.scorer,
         predictor=predictor.name if predictor else "",
-        oversample=(asked.oversample or 4) if predictor else 1,
+        oversample=(asked.oversample or OVERSAMPLE) if predictor else 1,
         measured_on=measured.measured_on(),
     )
     call = partial(
-        search,
-        space,
+        run,
+        settings,
         scoring.evaluate,
-        strategy=strategy,
-        options=given,
-        limits=limits,
         costs=costs,
         trials=asked.trials,
-        seed=asked.seed,
         folder=folder,
         racing=asked.racing == "on",
-        evaluated_on=settings.evaluated_on,
-        measured_on=settings.measured_on,
-        scorer=settings.scorer,
         predictor=predictor,
-        oversample=settings.oversample,
         ledger=asked.ledger,
     )
     return Prepared(name, folder, settings, costs, measured, scoring, call)

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_iter
 from vitnas.arch import Arch
 from vitnas.cost.conditions import Settings, settings
 from vitnas.cost.stopwatch import threads as with_threads
-from vitnas.models import Config, Kind, family, make_config
+from vitnas.models import Config, Kind, family, family_of, make_config
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -66,7 +66,7 @@ def memory(
 
 def peak(arch: Arch, options: Mapping[str, Any], settings: Settings) -> int:
     """Return what `memory` does, under settings that are at hand."""
-    model = family(arch.family)
+    model = family_of(arch)
     config = make_config(model, arch, {**options, "drop_path_rate": 0.0})
     root, *units = model.units(config, arch)
     how = settings.device, settings.threads, settings.dtype

@@ -17,7 +17,7 @@ from vitnas.compiling import compile_blocks, graph_room
 from vitnas.cost.conditions import Settings
 from vitnas.cost.onnx_runtime import Part, session
 from vitnas.cost.stopwatch import Step, threads
-from vitnas.models import Kind, Unit, family, make_config
+from vitnas.models import Kind, Unit, family_of, make_config
 
 _ALIGNED = 64  # elements: allocators align weights as well, and kernels are faster for it
 GRAPHS = 4096  # more than the kinds of units that are measured
@@ -43,7 +43,7 @@ class Nets:
 
     def units(self, arch: Arch) -> tuple[Unit, ...]:
         """Return the units of an architecture, the root first."""
-        units: tuple[Unit, ...] = family(arch.family).units(self._config(arch), arch)
+        units: tuple[Unit, ...] = family_of(arch).units(self._config(arch), arch)
         return units
 
     def images(self, arch: Arch) -> Tensor:
@@ -65,7 +65,7 @@ class Nets:
         """
         root, *units = self.units(arch)
         kinds = [root.kind, *(unit.kind for unit in units), root.kind]
-        model, made = family(arch.family), self._model(arch)
+        model, made = family_of(arch), self._model(arch)
         blocks = [made.get_submodule(unit.model_path) for unit in units]
         steps: list[nn.Module] = [Part(made, model.stem), *blocks, Part(made, model.head)]
         if self._settings.backend == "onnxruntime":
@@ -73,11 +73,11 @@ class Nets:
         return kinds, list(steps)
 
     def _config(self, arch: Arch) -> Any:
-        return make_config(family(arch.family), arch, self._options)
+        return make_config(family_of(arch), arch, self._options)
 
     def _model(self, arch: Arch) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            made: nn.Module = family(arch.family).build(self._config(arch), arch)
+            made: nn.Module = family_of(arch).build(self._config(arch), arch)
         made.requires_grad_(False).eval().to(**self._how)
         self._share(made)
         if self._settings.backend == "compile":

@@ -10,7 +10,7 @@ from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.models import family, make_config
+from vitnas.models import family, family_of, make_config
 from vitnas.models.base import patch_grid
 from vitnas.models.vit import hidden_dim
 
@@ -30,10 +30,11 @@ def convention(
     if name not in CONVENTIONS:
         raise unknown("cost convention", name, CONVENTIONS)
     covered, count = CONVENTIONS[name]
-    if arch.family != covered:
-        raise InputError(f"convention {name} covers {covered} architectures, not {arch.family}")
+    model = family_of(arch)
+    if model.name != covered:
+        raise InputError(f"convention {name} covers {covered} architectures, not {model.name}")
     options |= {"num_classes": num_classes, "img_size": img_size}
-    return count(arch, make_config(family(arch.family), arch, options))
+    return count(arch, make_config(model, arch, options))
 
 
 def cream_complexity(arch: Arch, config: Any) -> float:

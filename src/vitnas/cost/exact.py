@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, get_args
 
-from vitnas.arch import Arch, check_arch
+from vitnas.arch import Arch
 from vitnas.axes import parse
 from vitnas.errors import unknown
-from vitnas.models import Config, Kind, family, make_config
+from vitnas.models import Config, Kind, family, family_of, make_config
 from vitnas.models.base import Attention
 
 
@@ -68,8 +68,7 @@ def counters(**options: Any) -> dict[str, Callable[[Arch], int]]:
 
 
 def _sum(count: Callable[..., int], arch: Arch, options: dict[str, Any], *how: Any) -> int:
-    check_arch(arch)
-    model = family(arch.family)
+    model = family_of(arch)
     name, config = model.name, make_config(model, arch, options)
     return sum([count(name, config, unit.kind, *how) for unit in model.units(config, arch)])
 

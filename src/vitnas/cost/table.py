@@ -28,7 +28,7 @@ from vitnas.cost.fitting import fit
 from vitnas.cost.measured import check_repeats
 from vitnas.cost.spread import Spread
 from vitnas.errors import InputError
-from vitnas.models import Kind, family, make_config
+from vitnas.models import Kind, family, family_of, make_config
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ class LatencyTable:
         Raises:
             InputError: the architecture has a kind of unit that the table's space does not have.
         """
-        if arch.family != self.family:
-            raise InputError(f"the latency table is of family {self.family}, not {arch.family}")
-        model = family(self.family)
+        model = family_of(arch)
+        if model.name != self.family:
+            raise InputError(f"the latency table is of family {self.family}, not {model.name}")
         units = model.units(make_config(model, arch, self.options), arch)
         known = self._seconds
         seconds = [known[u.kind] if u.kind in known else self._estimate(u.kind) for u in units]
@@ -259,7 +259,7 @@ def plain_options(arch: Arch, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an option is wrong.
     """
-    config = make_config(family(arch.family), arch, options)
+    config = make_config(family_of(arch), arch, options)
     plain = {**config.to_dict(), "drop_path_rate": 0.0, "drop_path_depth": None}
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found

@@ -66,10 +66,11 @@ def _splits(path: Path) -> dict[str, list[Path]]:
 def _listed(info: Path, content: Any) -> dict[str, list[Path]]:
     try:
         splits = content["splits"].items()
-        named = {
-            name: [info.parent / file for file in split["filenames"]] for name, split in splits
+        return {
+            name: shards
+            for name, split in splits
+            if (shards := [info.parent / file for file in split["filenames"]])
         }
-        return {name: shards for name, shards in named.items() if shards}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{info} doesn't list splits with their filenames") from error
 

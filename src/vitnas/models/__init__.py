@@ -5,10 +5,21 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 
+from vitnas.arch import Arch, check_arch
 from vitnas.errors import unknown
-from vitnas.models.base import Config, Family, Kind, Unit, make_config
+from vitnas.models.base import Config, Family, Kind, Unit, image_size, make_config
 
-__all__ = ["FAMILIES", "Config", "Family", "Kind", "Unit", "family", "make_config"]
+__all__ = [
+    "FAMILIES",
+    "Config",
+    "Family",
+    "Kind",
+    "Unit",
+    "family",
+    "family_of",
+    "image_size",
+    "make_config",
+]
 
 FAMILIES = {
     "autoformer": "vitnas.models.autoformer",
@@ -29,3 +40,13 @@ def family(name: str) -> Family:
         raise unknown("model family", name, FAMILIES)
     found: Family = import_module(FAMILIES[name]).FAMILY
     return found
+
+
+def family_of(arch: Arch) -> Family:
+    """Return the model family of an architecture.
+
+    Raises:
+        InputError: it is no `Arch`, or there is no such family.
+    """
+    check_arch(arch)
+    return family(arch.family)

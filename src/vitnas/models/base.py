@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.genes import describe, has_shape
+from vitnas.genes import describe, has_shape, shape_at
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -215,11 +215,23 @@ def make_config(family: Family, arch: Arch, options: Mapping[str, Any]) -> Any:
         if name in fields and values.setdefault(name, arch[name]) != arch[name]:
             raise InputError(f"{name} is {values[name]}, but the architecture has {arch[name]}")
     if "img_size" in values:
-        values["img_size"] = _pair(values["img_size"])
+        values["img_size"] = image_size(values["img_size"])
     try:
         return _config(family.name, config, **values)
     except TypeError:  # an option of a wrong type that has no hash
         return _config.__wrapped__(family.name, config, **values)
+
+
+def image_size(value: Any) -> tuple[int, int]:
+    """Return height and width, of one number for both or of a pair.
+
+    Raises:
+        InputError: it is neither.
+    """
+    pair = (value, value) if type(value) is int else value
+    if not isinstance(pair, (list, tuple)) or [type(n) for n in pair] != [int, int]:
+        raise InputError(f"img_size is {value!r}; it is one whole number, or height and width")
+    return pair[0], pair[1]
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -269,7 +281,7 @@ def _is_count(value: Any) -> bool:
 def _gene_fault(name: str, value: Any, level: str, depth: Any) -> str | None:
     staged = isinstance(depth, tuple)
     stages = len(depth) if staged else 0
-    shape: Any = {"net": (), "stage": (stages,), "block": (depth,)}[level]
+    shape = shape_at(level, depth, stages)
     if not has_shape(value, shape):
         if level == "block" and not staged and isinstance(value, tuple):
             return f"{name} has {len(value)} values, the depth is {depth}"
@@ -282,13 +294,6 @@ def _gene_fault(name: str, value: Any, level: str, depth: Any) -> str | None:
         if number != int(number) and not name.endswith("_ratio"):
             return f"{name} is {value!r}, it must be whole"
     return None
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    pair = (value, value) if type(value) is int else value
-    if not isinstance(pair, (list, tuple)) or [type(n) for n in pair] != [int, int]:
-        raise InputError(f"img_size is {value!r}; it is one whole number, or height and width")
-    return pair[0], pair[1]
 
 
 def _check_types(config: Config) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vitnas import files
 from vitnas.arch import Arch
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vitnas.cost import LatencyTable
     from vitnas.search.ledger import Record, Settings
     from vitnas.search.space_evolution_round import Round
+
+T = TypeVar("T")
 
 # what reading a record of wrong types or sizes raises
 DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -74,7 +76,7 @@ def read_contents(run: Path) -> Contents:
         InputError: the folder holds no part of a run at all.
     """
     missing: list[str] = []
-    config = _text(run / CONFIG, missing)
+    config = _read(files.read_text, run / CONFIG, CONFIG, missing) or ""
     supernet, extremes = _supernet(run / SUPERNET, missing)
     contents = Contents(
         config=config,
@@ -111,15 +113,16 @@ def objectives(settings: Settings) -> tuple[str, ...]:
     return tuple(settings.options.get("minimize", ()))
 
 
-def _text(path: Path, missing: list[str]) -> str:
+def _read(read: Callable[[Path], T], path: Path, name: str, missing: list[str]) -> T | None:
+    """Return what a file of the run has, None if it can't be had."""
     if not path.exists():
-        missing.append(f"no {path.name}")
-        return ""
+        missing.append(f"no {name}")
+        return None
     try:
-        return files.read_text(path)
+        return read(path)
     except InputError as error:
-        missing.append(f"{path.name} is left out ({error})")
-        return ""
+        missing.append(f"{name} is left out ({error})")
+        return None
 
 
 def _recipe(text: str, missing: list[str]) -> Mapping[str, Any]:
@@ -136,27 +139,17 @@ def _recipe(text: str, missing: list[str]) -> Mapping[str, Any]:
 def _metrics(path: Path, missing: list[str]) -> Sequence[Mapping[str, Any]]:
     from vitnas.train.metrics import read_metrics
 
-    try:
-        lines = read_metrics(path)
-    except InputError as error:
-        missing.append(f"{path.name} is left out ({error})")
-        return []
-    if not lines:
-        missing.append(f"{path.name} holds no metrics" if path.exists() else f"no {path.name}")
-    return lines
+    lines = _read(read_metrics, path, path.name, missing)
+    if lines == []:
+        missing.append(f"{path.name} holds no metrics")
+    return lines or []
 
 
 def _record(folder: Path, missing: list[str]) -> Mapping[str, Any] | None:
     """Return the `config.json` of a model folder, None if it can't be had."""
     name = plain(f"{MODELS}/{folder.name}" if folder.parent.name == MODELS else folder.name)
-    path = folder / "config.json"
-    if not path.exists():
-        missing.append(f"no {name}")
-        return None
-    try:
-        record = files.read_json(path)
-    except InputError as error:
-        missing.append(f"{name} is left out ({error})")
+    record = _read(files.read_json, folder / "config.json", name, missing)
+    if record is None:
         return None
     if not isinstance(entry(record, "options"), dict):
         missing.append(f"{name} is left out (its config.json is not that of a model)")

@@ -49,7 +49,6 @@ class _Followed:
     fault: str = ""
     copy: Copy | None = None
     records: list[Record] = field(default_factory=list)
-    copied: int = 0  # of the records
 
 
 @dataclass
@@ -103,9 +102,8 @@ class Mirror:
         study = Study(followed.folder.name, settings, records)
         drawn = list(dashboard_figures(followed.run, study))
         with self.lock:
-            for record in records[followed.copied :]:
+            for record in records[len(copy.get_trials(deepcopy=False)) :]:
                 copy.add_trial(as_trial(record, settings))
-                followed.copied += 1
             for name, figure in drawn:
                 _attach(copy, name, figure)
         return True

@@ -54,10 +54,9 @@ class Leases:
     ) -> None:
         self._storage, self._study_id, self._patience = storage, study_id, patience
         self._beat, self._grace = beat, grace
-        self._worker = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
+        worker = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
+        self._claim = _Claim(worker, [], 0)
         self._own: list[int] = []  # ids of the trials of this worker; the last is the present one
-        self._indices: list[int] = []  # that it holds
-        self._count = 0
         self._beats: dict[int, tuple[int, float]] = {}  # of others: the counter, for how long
         self._looked = time.monotonic()
         self._lost = False
@@ -78,7 +77,7 @@ class Leases:
     def look(self, indices: Iterable[int]) -> tuple[int, list[int]]:
         """See `Claims`."""
         claims = self._others()
-        workers = {_claim(trial).worker for trial in claims} | {self._worker}
+        workers = {_read(trial).worker for trial in claims} | {self._claim.worker}
         return len(workers), _free(indices, claims)
 
     def take(self, indices: Iterable[int]) -> list[int]:
@@ -87,8 +86,9 @@ class Leases:
         self._renew(wanted)
         held = _free(wanted, [c for c in self._others() if c._trial_id < self._own[-1]])
         if held != wanted:  # else two that got nothing would wait for each other
-            self._indices = held
-            self._patience(self._beat_once)
+            with self._lock:
+                self._claim = self._claim._replace(indices=held)
+            self._patience(self._tell)
         return held
 
     def release(self) -> None:
@@ -103,8 +103,8 @@ class Leases:
         from optuna.trial import TrialState, create_trial
 
         with self._lock:
-            self._indices, self._count = indices, 0
-            trial = create_trial(state=TrialState.RUNNING, user_attrs={CLAIM: self._told()})
+            self._claim = self._claim._replace(indices=indices, beats=0)
+            trial = create_trial(state=TrialState.RUNNING, user_attrs={CLAIM: [*self._claim]})
             self._own.append(self._patience(self._storage.create_new_trial, self._study_id, trial))
             self._lost = False
         if len(self._own) > 1:
@@ -132,7 +132,7 @@ class Leases:
             if trial._trial_id in self._own:
                 continue
             counter, silent = self._beats.get(trial._trial_id, (-1, 0.0))
-            claim = _claim(trial)
+            claim = _read(trial)
             same = counter == claim.beats
             silent = silent + passed if same else 0.0
             self._beats[trial._trial_id] = claim.beats, silent
@@ -157,29 +157,26 @@ class Leases:
     def _beating(self) -> None:
         while not self._end.wait(self._beat):
             try:
-                self._beat_once()
+                self._tell()
             except Exception as error:
                 if not is_gone(error):
                     raise
 
-    def _beat_once(self) -> None:
+    def _tell(self) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
 
         with self._lock:
-            self._count += 1
+            self._claim = self._claim._replace(beats=self._claim.beats + 1)
             try:
-                self._storage.set_trial_user_attr(self._own[-1], CLAIM, self._told())
+                self._storage.set_trial_user_attr(self._own[-1], CLAIM, [*self._claim])
             except UpdateFinishedTrialError:
                 self._lost = True
 
-    def _told(self) -> list[object]:
-        return list(_Claim(self._worker, self._indices, self._count))
 
-
-def _claim(trial: FrozenTrial) -> _Claim:
+def _read(trial: FrozenTrial) -> _Claim:
     return _Claim(*trial.user_attrs[CLAIM])
 
 
 def _free(indices: Iterable[int], claims: Iterable[FrozenTrial]) -> list[int]:
-    held = {index for claim in claims for index in _claim(claim).indices}
+    held = {index for claim in claims for index in _read(claim).indices}
     return [index for index in indices if index not in held]

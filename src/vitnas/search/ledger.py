@@ -173,7 +173,7 @@ class Ledger:
 
     def news(self) -> list[Record]:
         """Return the trials that were not returned before, those of other workers too."""
-        return [to_record(self.place, trial) for trial in self._fresh()]
+        return [to_record(self.place, trial) for trial in self._fresh(self._trials())]
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -227,8 +227,7 @@ class Ledger:
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
-    def _fresh(self) -> list[FrozenTrial]:
-        trials = self._trials()
+    def _fresh(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         fresh, self._seen = trials[self._seen :], len(trials)
         return fresh
 

@@ -143,19 +143,19 @@ def refuse_difference(where: object, stored: Settings, given: Settings) -> None:
     """Refuse to put the trials of two searches into one ledger."""
     for name in (one.name for one in dataclasses.fields(Settings)):
         old, new = getattr(stored, name), getattr(given, name)
-        if old != new and name == "measured_on":
-            raise InputError(
-                f"{where} holds a search with costs of {old or 'no machine'}, not of "
-                f"{new or 'none'}; all workers need that hardware and one table: copy latency.json "
-                "from the search's folder on the machine that began it, or use another folder "
-                "(--name)"
+        if old == new:
+            continue
+        what = f"{name} {_show(old, new)}, not {_show(new, old)}"
+        advice = f"repeat it with the same {name} to resume"
+        if name == "measured_on":
+            what = f"costs of {old or 'no machine'}, not of {new or 'none'}"
+            advice = (
+                "all workers need that hardware and one table: copy latency.json from the search's "
+                "folder on the machine that began it"
             )
-        if old != new:
-            raise InputError(
-                f"{where} holds a search with {name} {_show(old, new)}, "
-                f"not {_show(new, old)}; repeat it with the same {name} to resume, "
-                "or use another folder (--name)"
-            )
+        raise InputError(
+            f"{where} holds a search with {what}; {advice}, or use another folder (--name)"
+        )
 
 
 def _show(value: Any, other: Any) -> str:

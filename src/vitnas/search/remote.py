@@ -97,9 +97,8 @@ class RemoteLedger(Ledger):
     def _trials(self) -> list[FrozenTrial]:
         return self._patience(self._storage.get_all_trials, self._study_id, deepcopy=False)
 
-    def _fresh(self) -> list[FrozenTrial]:
-        trials = self._trials()
-        fresh, self._seen = trials[self._seen :], len(trials)
+    def _fresh(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        fresh = super()._fresh(trials)
         if fresh or self._copy is None:
             self._keep(trials)
         return fresh

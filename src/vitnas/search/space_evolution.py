@@ -77,7 +77,7 @@ def evolve_space(
     """
     window, chosen = tuple(sorted(limits, key=str)), options or Options()
     check_settings(space, window, rounds, subnets, chosen)
-    check_space(space, window, costs, check)
+    check_subnets(space, window, costs, check)
     folder = Path(folder)
     settings = {
         "space": space.to_dict(),
@@ -87,30 +87,30 @@ def evolve_space(
         "seed": seed,
         "recipe": dict(recipe or {}),
     }
-    busy = f"another process evolves the space in {folder}; stop it or wait for its end"
-    with files.only_one(folder / LOCK, busy):
+
+    def make_round(space: Space, number: int) -> Round:
+        results = _evaluate(
+            space,
+            train(space, number),
+            folder=folder / f"round-{number}",
+            costs=costs,
+            limits=window,
+            trials=subnets,
+            seed=seed,
+            together=together,
+            on_trial=on_trial,
+        )
+        found = decide(space, results, options=chosen, number=number, seed=seed, check=check)
+        found = _settle(found, window, costs, check)
+        files.write_json(_path(folder, number), found.to_dict())
+        return found
+
+    with files.only_one(folder / LOCK, f"evolving the space in {folder}"):
         _keep_settings(folder, settings)
         done: list[Round] = []
         while len(done) <= rounds:
             number = len(done)
-            found = _read(folder, number, space)
-            if found is None:
-                results = _evaluate(
-                    space,
-                    train(space, number),
-                    folder=folder / f"round-{number}",
-                    costs=costs,
-                    limits=window,
-                    trials=subnets,
-                    seed=seed,
-                    together=together,
-                    on_trial=on_trial,
-                )
-                found = decide(
-                    space, results, options=chosen, number=number, seed=seed, check=check
-                )
-                found = _settle(found, window, costs, check)
-                files.write_json(_path(folder, number), found.to_dict())
+            found = _read(folder, number, space) or make_round(space, number)
             done.append(found)
             if on_round:
                 on_round(found)
@@ -156,7 +156,7 @@ def check_settings(
     check_options(space, options)
 
 
-def check_space(
+def check_subnets(
     space: Space, limits: Iterable[Limit], costs: Costs, check: Check | None = None
 ) -> None:
     """Check that a space has subnets to evaluate.
@@ -204,7 +204,7 @@ def _settle(found: Round, limits: Sequence[Limit], costs: Costs, check: Check | 
     if found.next == found.space:
         return found
     try:
-        check_space(found.next, limits, costs, check)
+        check_subnets(found.next, limits, costs, check)
     except InputError as error:
         logger.warning("round %d: the space stays as it is: %s", found.number, error)
         return dataclasses.replace(found, next=found.space, refused=str(error))

@@ -34,6 +34,7 @@ from vitnas.space import Space
 logger = logging.getLogger(__name__)
 
 ASKED = 64  # proposals outstanding at once; more would keep from a strategy what it could learn
+OVERSAMPLE = 4  # proposals that a predictor chooses from
 SHORTEST, LONGEST = 0.01, 1.0  # seconds between two looks at what the others have done
 
 
@@ -54,7 +55,7 @@ def search(
     measured_on: str = "",
     scorer: str = TOP1,
     predictor: Predictor | None = None,
-    oversample: int = 4,
+    oversample: int = OVERSAMPLE,
     on_trial: Callable[[Record], None] | None = None,
     ledger: str | None = None,
     join: bool = False,
@@ -91,10 +92,9 @@ def search(
             others search into, a ledger that can't be reached, or a score that is missing or no
             finite number. Nothing is evaluated before all but the last are checked.
     """
-    window = Window(tuple(limits), costs)
     settings = Settings(
         space,
-        window.limits,
+        tuple(limits),
         strategy,
         read_options(strategy, options or {}),
         seed,
@@ -104,10 +104,43 @@ def search(
         oversample if predictor else 1,
         measured_on,
     )
+    return run(
+        settings,
+        evaluate,
+        costs=costs,
+        trials=trials,
+        folder=folder,
+        together=together,
+        racing=racing,
+        predictor=predictor,
+        on_trial=on_trial,
+        ledger=ledger,
+        join=join,
+    )
+
+
+def run(
+    settings: Settings,
+    evaluate: Evaluate,
+    *,
+    costs: Costs,
+    trials: int | None = None,
+    folder: str | Path,
+    together: int = 16,
+    racing: bool = True,
+    predictor: Predictor | None = None,
+    on_trial: Callable[[Record], None] | None = None,
+    ledger: str | None = None,
+    join: bool = False,
+) -> list[Record]:
+    """Do what `search` does, with settings that are at hand; they name the predictor."""
+    window = Window(settings.limits, costs)
     _check(settings, costs, trials, together)
-    searcher = make_searcher(strategy, space, window, seed, settings.options)
+    searcher = make_searcher(
+        settings.strategy, settings.space, window, settings.seed, settings.options
+    )
     if predictor:
-        searcher = assist(searcher, predictor, oversample, settings.options)
+        searcher = assist(searcher, predictor, settings.oversample, settings.options)
     opened = open_ledger(folder, settings, ledger, join=join)
     with opened:
         course = _Course(settings, searcher, opened, costs, evaluate, racing, on_trial)
@@ -122,7 +155,7 @@ def search(
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST)
     if trials is None or len(course.done) < trials:
-        logger.info("%s search is at its end after %d trials", strategy, len(course.done))
+        logger.info("%s search is at its end after %d trials", settings.strategy, len(course.done))
     return sorted(course.done.values(), key=lambda record: record.index)
 
 

@@ -109,9 +109,9 @@ def _lock(fabric: Fabric, folder: Path, stack: ExitStack) -> None:
     """Let nobody else train in the folder; all processes are refused together."""
     refusal = ""
     if fabric.is_global_zero:
-        busy = f"another process is training in {folder}; stop it or wait for its end"
+        lock = files.only_one(folder / CHECKPOINTS / "lock", f"training in {folder}")
         try:
-            stack.enter_context(files.only_one(folder / CHECKPOINTS / "lock", busy))
+            stack.enter_context(lock)
         except InputError as error:
             refusal = str(error)
     if refusal := fabric.broadcast(refusal):
