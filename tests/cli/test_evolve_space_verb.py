@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 import vitnas
+from search.holding import locked
 from vitnas import cost
 from vitnas.folder import read_config
 from vitnas.search.ledger import read
@@ -144,30 +143,18 @@ def test_a_run_without_a_round_record_goes_on_from_its_ledger(
     assert files_in(run) == before
 
 
-HOLD = """
-import sys
-from vitnas import files
-with files.only_one(sys.argv[1], ""):
-    print(flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_a_second_command_on_the_run_is_refused(
     evolved: Path, s3_recipe: Path, command: Command
 ) -> None:
     """How the first goes on: tests/search/test_space_evolution.py."""
-    folder, pipe = evolved / "space-evolution", subprocess.PIPE
-    words = [sys.executable, "-c", HOLD, str(folder / "lock")]
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
-        before = files_in(evolved)
+    folder = evolved / "space-evolution"
+    before = files_in(evolved)
+    with locked(folder / "lock"):
         result = command("evolve-space", s3_recipe, evolved, *WORDS, "--later-epochs", "1", *EPOCHS)
-        first.communicate()
-    told = f"another process evolves the space in {folder}; stop it or wait for its end"
+        assert files_in(evolved) == {**before, "space-evolution/lock": b""}
+    told = f"another process is evolving the space in {folder}; stop it or wait for its end"
     assert refusal(result) == told
-    assert {*before} - {*files_in(evolved)} == {"space-evolution/lock"}
+    assert files_in(evolved) == before
 
 
 def test_killed_in_evaluation_and_in_the_next_training_it_ends_the_same(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,23 @@ def fill(
         for index in reversed(range(count)):
             picture(1000 * number + index, size, channels).save(folder / name / f"{index:03}.png")
     return folder
+
+
+def shard(numbers: Iterable[int], *, labels: bool = True, label: str | None = None) -> bytes:
+    """Pack images into a tar file of WebDataset, even and odd ones in two classes."""
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for number in numbers:
+            image = BytesIO()
+            picture(number).save(image, "png")
+            files = {"png": image.getvalue(), "json": b"{}"}
+            if labels:
+                files["cls"] = (label or str(number % 2)).encode()
+            for kind, content in files.items():
+                member = tarfile.TarInfo(f"part/{number:04}.{kind}")
+                member.size = len(content)
+                tar.addfile(member, BytesIO(content))
+    return packed.getvalue()
 
 
 def truncate(file: Path) -> Path:

@@ -100,7 +100,6 @@ def test_images_lie_deeper_and_hidden_or_other_files_are_left_out(tmp_path: Path
 def _message(path: Path, **settings: bool) -> str:
     with pytest.raises(InputError) as caught:
         open_data(f"folder/{path}", **settings)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 

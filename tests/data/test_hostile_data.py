@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
-import tarfile
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_folders import picture
+from image_folders import shard
 
+from faults.fuzzing import damaged, fuzz, twisted
 from faults.readers import Read, outcome
-from faults.test_hostile_files import damaged, fuzz, twisted
 from vitnas.data.bundled import read_idx
 from vitnas.data.sources import open_data
 
 IDX = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (3, 2, 2)) + bytes(12)
-
-
-def shard() -> bytes:
-    """Six images with their classes, as a tar file."""
-    file = BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for number in range(6):
-            image = BytesIO()
-            picture(number).save(image, "png")
-            for kind, content in (("png", image.getvalue()), ("cls", b"%d" % (number % 2))):
-                member = tarfile.TarInfo(f"{number:04}.{kind}")
-                member.size = len(content)
-                tar.addfile(member, BytesIO(content))
-    return file.getvalue()
+SHARD = shard(range(6))
 
 
 def read_shards(path: Path) -> None:
@@ -46,7 +31,7 @@ def read_shards(path: Path) -> None:
 FILES: dict[str, tuple[bytes, Read]] = {
     "images.gz": (gzip.compress(IDX, mtime=0), read_idx),
     "unpacked.gz": (IDX, read_idx),
-    "a-train-0.tar": (shard(), read_shards),
+    "a-train-0.tar": (SHARD, read_shards),
 }
 
 
@@ -64,7 +49,7 @@ def test_damaged_files_of_data_sets(name: str, tmp_path: Path, data: st.DataObje
 @given(data=st.data())
 @fuzz
 def test_twisted_lists_of_shards(tmp_path: Path, data: st.DataObject) -> None:
-    (tmp_path / "a.tar").write_bytes(shard())
+    (tmp_path / "a.tar").write_bytes(SHARD)
     told = {"splits": {"train": {"filenames": ["a.tar"]}}}
     path = tmp_path / "_info.json"
     path.write_text(json.dumps(data.draw(twisted(told))))
@@ -74,5 +59,5 @@ def test_twisted_lists_of_shards(tmp_path: Path, data: st.DataObject) -> None:
 def test_sound_ones_are_read(tmp_path: Path) -> None:
     (tmp_path / "images.gz").write_bytes(gzip.compress(IDX))
     assert read_idx(tmp_path / "images.gz").shape == (3, 2, 2)
-    (tmp_path / "a-train-0.tar").write_bytes(shard())
+    (tmp_path / "a-train-0.tar").write_bytes(SHARD)
     read_shards(tmp_path / "a-train-0.tar")

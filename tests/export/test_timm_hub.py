@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import vitnas
+from standalone import modeling
 from vitnas import files
 from vitnas.data.transforms import eval_transform
 from vitnas.export import export_model, timm_entry, timm_hub
@@ -209,11 +209,7 @@ def test_other_dtypes_stay_in_the_file(dtype: torch.dtype, tmp_path: Path) -> No
 
 
 def test_modeling_can_be_loaded_without_a_name_for_it(exported: Path, images: Tensor) -> None:
-    spec = spec_from_file_location("modeling", exported / "s3" / "modeling.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = modeling(exported / "s3")
     assert not timm.is_model("vitnas_s3")
     saved = vitnas.load(exported / "saved" / "s3")
     assert torch.equal(module.load(str(exported / "s3"))(images), saved(images))

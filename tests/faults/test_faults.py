@@ -7,8 +7,6 @@ import fcntl
 import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ import pytest
 import torch
 
 from faults.victims import RECIPE, SEARCH, evaluate
+from search.holding import locked
 from train.runs import history, small_run
 from vitnas.arch import Arch
 from vitnas.errors import InputError
@@ -130,18 +129,7 @@ def test_a_ledger_that_is_locked_for_a_while_is_waited_for(tmp_path: Path) -> No
 
 
 def test_a_second_training_in_a_folder_is_refused(tmp_path: Path, whole: Path) -> None:
-    code = (
-        "import sys\n"
-        "from vitnas import files\n"
-        "with files.only_one(sys.argv[1], 'taken'):\n"
-        "    print(flush=True); sys.stdin.read()\n"
-    )
-    lock = tmp_path / "checkpoints" / "lock"
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", code, str(lock)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
+    with locked(tmp_path / "checkpoints" / "lock") as first:
         with pytest.raises(InputError) as error:
             small_run(tmp_path, PLAIN)
         assert str(error.value) == (

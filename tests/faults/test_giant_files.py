@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import resource
 import signal
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import yaml
 import vitnas
 from faults.readers import RECORDS, SPACE, TEXTS, net, outcome, table
 from report import demo
+from standalone import modeling
 from train.runs import small_net
 from vitnas import folder
 from vitnas.interop import checkpoint
@@ -29,6 +30,8 @@ from vitnas.report.contents import read_contents
 from vitnas.search import ledger
 from vitnas.standing import standing
 from vitnas.train.metrics import read_metrics
+
+LONG_LINE = r"line \d+ has more than 16 MiB"
 
 
 def every_part(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -123,10 +126,7 @@ def giant(path: Path) -> None:
 
 def test_giant_configs_of_models(tmp_path: Path) -> None:
     saved = net(tmp_path)
-    spec = spec_from_file_location("modeling", saved / "modeling.py")
-    assert spec is not None
-    assert spec.loader is not None
-    spec.loader.exec_module(alone := module_from_spec(spec))
+    alone = modeling(saved)
     giant(saved / "config.json")
     with little_memory():
         assert "it has more than 16 MiB" in outcome(folder.load, saved)
@@ -157,16 +157,25 @@ def test_checkpoints_that_unpack_to_more_than_they_are(tmp_path: Path) -> None:
 def test_giant_files_of_runs(name: str, tmp_path: Path) -> None:
     """Those that list, show and report runs leave such a file out, and say so."""
     run = demo.make_run(tmp_path / "run", trials=1)
-    if name.endswith("latency.json"):
-        table(run / Path(name).parent)
+    table(run / "searches" / "random")
     giant(run / name)
     with little_memory():
         (told,) = read_contents(run).missing
         assert "has more than" in told
         standing(run)
-        if name == "metrics.jsonl":
-            assert "line 253 has more than 16 MiB" in outcome(read_metrics, run / name)
-            assert [*mirror.dashboard_figures(run, read_contents(run).studies[0])]
-        if name.endswith("journal"):
-            assert "line 4 has more than 16 MiB" in outcome(ledger.read, (run / name).parent)
-            assert outcome(lambda folder: ledger.Follower(folder).news(), (run / name).parent)
+
+
+def test_giant_metrics(tmp_path: Path) -> None:
+    run = demo.make_run(tmp_path / "run", trials=1)
+    giant(run / "metrics.jsonl")
+    with little_memory():
+        assert re.search(LONG_LINE, outcome(read_metrics, run / "metrics.jsonl"))
+        assert [*mirror.dashboard_figures(run, read_contents(run).studies[0])]
+
+
+def test_giant_journals(tmp_path: Path) -> None:
+    study = demo.make_run(tmp_path / "run", trials=1) / "searches" / "random"
+    giant(study / "study.journal")
+    with little_memory():
+        assert re.search(LONG_LINE, outcome(ledger.read, study))
+        assert outcome(lambda folder: ledger.Follower(folder).news(), study)

@@ -6,7 +6,6 @@ values replaced by what programs trip over.
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 import shutil
@@ -16,15 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from faults.fuzzing import damaged, fuzz, twisted
 from faults.readers import RECORDS, TEXTS, net, outcome, table
 from report import demo
 from search import evolving
 from vitnas import folder
 from vitnas.cli.target import read_target
-from vitnas.commands import recorded
+from vitnas.commands import commands, recorded
 from vitnas.cost.table import LatencyTable
 from vitnas.interop import checkpoint
 from vitnas.report.contents import read_contents
@@ -35,51 +35,6 @@ from vitnas.standing import standing
 
 LAUGHS = "\n".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9 if i else 'ha'}]" for i in range(12))
 WEIGHTS = {"cls_token": torch.ones(1, 1, 4), "head.bias": torch.zeros(3)}
-
-fuzz = settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@st.composite
-def damaged(draw: st.DrawFn, sound: bytes) -> bytes:
-    """Bytes cut out, turned or put in at a few places."""
-    content = bytearray(sound)
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(content)))
-        length = draw(st.integers(0, 40))
-        new = draw(st.one_of(st.just(b""), st.binary(max_size=40)))
-        content[at : at + length] = new
-    return bytes(content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content)
-
-
-HOSTILE: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, -1, 0, 10**30, 1e308, float("nan"), float("inf"), "", "../../etc/passwd", "\x00",
-     "\x1b[31m", "<script>alert(1)</script>", "x" * 10_000, [], {}, [[[[]]]],
-     {"a": {"b": {}}}, [1] * 999]
-)  # fmt: skip
-
-
-@st.composite
-def twisted(draw: st.DrawFn, sound: Any) -> Any:
-    """A value of JSON with a few of its parts replaced, taken out or added."""
-    value = {"root": copy.deepcopy(sound)}
-    for _ in range(draw(st.integers(1, 3))):
-        place: Any = value
-        key: Any = "root"
-        while isinstance(place[key], (dict, list)) and place[key] and draw(st.integers(0, 4)):
-            place = place[key]
-            keys = sorted(place) if isinstance(place, dict) else range(len(place))
-            key = draw(st.sampled_from(keys))
-        if key != "root" and draw(st.integers(0, 3)) == 0:
-            del place[key]
-            if not place:
-                break
-        else:
-            place[key] = copy.deepcopy(draw(HOSTILE))
-    return value["root"]
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -138,7 +93,8 @@ def test_twisted_latency_tables(tmp_path: Path, data: st.DataObject) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = demo.make_run(tmp_path_factory.mktemp("run") / "run", trials=10)
     with recorded(run, ["runs", "show"], {"run": str(run)}):
-        pass
+        (run / "config.yaml").touch()
+    assert commands(run)
     return run
 
 

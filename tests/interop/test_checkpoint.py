@@ -130,9 +130,8 @@ def test_safetensors(tmp_path: Path) -> None:
 def test_hostile_pickles_are_refused_and_do_not_run(zipped: bool, tmp_path: Path) -> None:
     path, trace = tmp_path / "a.pth", tmp_path / "trace"
     torch.save({"model": STATE, "x": Bomb(trace)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match=r"a\.pth (holds Python objects|is damaged)") as caught:
+    with pytest.raises(InputError, match=r"a\.pth (holds Python objects|is damaged)"):
         read(path)
-    assert "\n" not in str(caught.value)
     assert not trace.exists()
 
 

@@ -19,10 +19,16 @@ from vitnas.search.searcher import read_options
 from vitnas.testing.searchers import SMALL
 
 from . import interrupted
-from .interrupted import TOGETHER, TRIALS, costs, noting, race, run, untouched
+from .interrupted import TOGETHER, TRIALS, costs, evaluate, noting, race, run, untouched
 from .outcomes import outcome, story
 
-SCRIPT = interrupted.__file__
+
+def ended_by(
+    fault: str, count: int, folder: Path, strategy: str = "evolution"
+) -> subprocess.CompletedProcess[str]:
+    """Run the toy search in a process of its own until the fault ends it."""
+    words = [sys.executable, interrupted.__file__, str(folder), strategy, fault, str(count)]
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 def test_a_search_may_go_on_without_racing(
@@ -58,8 +64,7 @@ def test_a_search_may_go_on_without_racing(
 def test_a_killed_search_resumes_exactly(
     tmp_path: Path, whole_searches: dict[str, list[Record]], strategy: str, fault: str, count: int
 ) -> None:
-    command = [sys.executable, SCRIPT, str(tmp_path / "run"), strategy, fault, str(count)]
-    assert subprocess.run(command).returncode == -9
+    assert ended_by(fault, count, tmp_path / "run", strategy).returncode == -9
     _resumes_exactly(tmp_path / "run", strategy, whole_searches[strategy])
 
 
@@ -67,8 +72,7 @@ def test_a_killed_search_resumes_exactly(
 def test_a_full_disk_ends_in_one_line_and_the_search_resumes(
     tmp_path: Path, whole_searches: dict[str, list[Record]], size: int
 ) -> None:
-    command = [sys.executable, SCRIPT, str(tmp_path / "run"), "evolution", "full", str(size)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = ended_by("full", size, tmp_path / "run")
     last = done.stderr.strip().splitlines()[-1]
     assert last == f"vitnas.errors.InputError: can't write {tmp_path}/run/{JOURNAL}: File too large"
     _resumes_exactly(tmp_path / "run", "evolution", whole_searches["evolution"])
@@ -101,8 +105,7 @@ def _resumes_exactly(folder: Path, strategy: str, whole: list[Record]) -> None:
 
 
 def test_a_kill_loses_a_group_at_most(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, str(tmp_path / "run"), "evolution", "evaluation", "12"]
-    assert subprocess.run(command).returncode == -9
+    assert ended_by("evaluation", 12, tmp_path / "run").returncode == -9
     assert len(read(tmp_path / "run")[1]) == 11 - 11 % 8 + 3 * (11 % 8 // TOGETHER)
 
 
@@ -171,7 +174,7 @@ def test_holes_that_parallel_workers_leave_are_filled(
                 origin=record.origin,
                 parents=(),
                 generation=0,
-                result={"score": record.score, "top5": record.score + 1},
+                result=evaluate(record.arch),
                 seconds=0.1,
             )
     groups: list[Sequence[Arch]] = []

@@ -17,6 +17,7 @@ from vitnas.testing.servers import grpc_proxy, postgres
 
 from . import working
 from .interrupted import TRIALS, run, untouched
+from .outcomes import best, proposals
 
 
 @contextmanager
@@ -30,21 +31,6 @@ def ledger_at(kind: str, folder: Path) -> Iterator[str]:
     else:
         with postgres() as server:
             yield server.address
-
-
-def proposals(records: list[Record]) -> list[tuple[object, ...]]:
-    """What was proposed, and where it came from."""
-    index = {record.number: record.index for record in records}
-    return [
-        (r.index, r.arch, r.origin, r.generation, tuple(index[parent] for parent in r.parents))
-        for r in records
-    ]
-
-
-def best(records: list[Record]) -> list[Record]:
-    """The five highest scores."""
-    complete = [record for record in records if record.state == "complete"]
-    return sorted(complete, key=lambda record: (-record.score, record.index))[:5]
 
 
 def check(folder: Path, alone: list[Record], dead: int) -> None:

@@ -239,7 +239,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     message = str(error.value)
     assert message.startswith("the loss of Arch('autoformer', depth=3")
     assert "is nan in step 12; the last checkpoint is kept; try a lower optim.base_lr" in message
-    assert "\n" not in message
     state = checkpoint.load(tmp_path / "checkpoints")
     assert state is not None
     assert state["step"] == 10

@@ -94,7 +94,6 @@ space: {family: autoformer, depth: [1]}
     with pytest.raises(InputError) as error:
         load_recipe(path)
     message = str(error.value)
-    assert "\n" not in message
     for expected in [
         f"recipe {path}: ",
         'epochs is "many", it should be a valid integer',
