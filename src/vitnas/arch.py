@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from vitnas.errors import InputError, check_type
+from vitnas.files import parse_json
 
 Scalar: TypeAlias = int | float | str
 Value: TypeAlias = "Scalar | tuple[Value, ...]"
@@ -126,8 +127,8 @@ class Arch(Mapping[str, Value]):
             InputError: the text is not JSON, or not an architecture.
         """
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            record = parse_json(text)
+        except ValueError as error:
             raise InputError(f"not an architecture: {error}") from error
         return cls.from_dict(record)
 

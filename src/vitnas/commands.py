@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import signal
@@ -152,7 +153,9 @@ def _read(path: Path) -> Command:
     assert isinstance(command.arguments, dict)
     numbers = (command.number, command.pid, command.step)
     assert all(type(value) is int for value in numbers)
-    assert all(type(value) in (int, float) for value in (command.began, command.ended or 0))
+    assert command.code is None or type(command.code) is int
+    times = (command.began, command.ended or 0)
+    assert all(type(value) in (int, float) and math.isfinite(value) for value in times)
     return replace(command, host=str(command.host), cwd=str(command.cwd), run=str(command.run))
 
 

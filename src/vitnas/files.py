@@ -19,6 +19,7 @@ from typing import Any
 from vitnas.errors import InputError
 
 LARGEST_JSON, LARGEST_TEXT = 1 << 24, 1 << 20  # bytes
+DIGITS = 30  # of a whole number
 
 
 def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> Path:
@@ -65,9 +66,27 @@ def read_json(path: str | Path) -> Any:
     """
     content = _content(Path(path), str(path), LARGEST_JSON)
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON whose whole numbers have at most 30 digits: no float holds one of 310.
+
+    Raises:
+        ValueError: it is none, or nests too deep.
+    """
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError(f"{error}") from error
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a whole number has more than {DIGITS} digits")
+    return int(digits)
 
 
 def fingerprint(path: str | Path) -> str:

@@ -103,12 +103,19 @@ def resumable(run: Path) -> Command:
     if running := active(run):
         raise InputError(f"{run} is worked on by process {running[-1].pid} on {running[-1].host}")
     last = told[-1]
-    if last.run != str(run.resolve()) or not Path(last.cwd).is_dir():
+    if last.run != str(run.resolve()) or not _is_folder(last.cwd):
         raise InputError(
             f"{run} was moved, so its last command is not repeated: in {last.cwd}, "
             f"`vitnas {' '.join(last.words)}`"
         )
     return last
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # as of a name that is too long
+        return False
 
 
 @contextmanager

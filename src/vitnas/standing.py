@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -169,8 +168,8 @@ def _tail(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
         return []
     found = []
     for line in text.split("\n")[1 if start else 0 :]:
-        with suppress(ValueError, RecursionError):
-            record = json.loads(line)
+        with suppress(ValueError):
+            record = files.parse_json(line)
             if isinstance(record, dict):
                 found.append(record)
     return found

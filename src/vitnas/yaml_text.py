@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from vitnas.errors import InputError
+from vitnas.files import DIGITS
 
 LARGEST = 100_000
 """Values that a text may stand for once its aliases are written out."""
@@ -17,8 +18,8 @@ def parse(text: str, source: str) -> Any:
     """Read YAML whose numbers may also be written like 1e-3; `source` names it in messages.
 
     Raises:
-        InputError: it is not valid YAML, has a tag that is no plain value, a key twice, or aliases
-            that stand for more than 100,000 values.
+        InputError: it is not valid YAML, has a tag that is no plain value, a key twice, a whole
+            number of more than 30 characters, or aliases that stand for more than 100,000 values.
     """
     try:
         return yaml.load(text, _Loader)
@@ -45,6 +46,14 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > DIGITS:
+        raise yaml.YAMLError(f"a whole number has more than {DIGITS} digits{node.start_mark}")
+    value: int = loader.construct_yaml_int(node)
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 # YAML 1.1 reads 1e-3 as a string.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")

@@ -23,6 +23,7 @@ from faults.readers import RECORDS, TEXTS, net, outcome, table
 from report import demo
 from search import evolving
 from vitnas import folder
+from vitnas.cli.standings import show
 from vitnas.cli.target import read_target
 from vitnas.commands import commands, recorded
 from vitnas.cost.table import LatencyTable
@@ -31,7 +32,6 @@ from vitnas.report.contents import read_contents
 from vitnas.runs import resumable
 from vitnas.search import ledger
 from vitnas.search.space_evolution import read_rounds
-from vitnas.standing import standing
 
 LAUGHS = "\n".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9 if i else 'ha'}]" for i in range(12))
 WEIGHTS = {"cls_token": torch.ones(1, 1, 4), "head.bias": torch.zeros(3)}
@@ -111,12 +111,39 @@ def test_damaged_runs(run: Path, data: st.DataObject) -> None:
         path.write_bytes(data.draw(damaged(sound)))
     try:
         outcome(read_contents, run)
-        outcome(standing, run)
+        outcome(show, run)
         outcome(resumable, run)
         for study in sorted((run / "searches").iterdir()):
             outcome(ledger.read, study)
     finally:
         path.write_bytes(sound)
+
+
+@pytest.mark.parametrize("verb", ["train", "search", "quickstart", "evolve-space"])
+@given(data=st.data())
+@fuzz
+def test_twisted_commands_and_metrics(verb: str, run: Path, data: st.DataObject) -> None:
+    """They tell of what runs, as far as is known, and how long it still takes."""
+    (command,) = (run / "commands").glob("*.json")
+    metrics = run / "metrics.jsonl"
+    sound = {path: path.read_bytes() for path in (command, metrics)}
+    lines = [json.loads(line) for line in sound[metrics].splitlines()]
+    record = json.loads(sound[command]) | {"words": [verb, str(run)], "host": "another"}
+    record["arguments"] |= {"trials": 99, "rounds": 9, "recipe": "autoformer-digits"}
+    ended = {"ended": None, "code": None} if data.draw(st.booleans()) else {}
+    record, lines[-3:] = data.draw(twisted([record | ended, lines[-3:]]).filter(_is_pair))
+    try:
+        command.write_text(json.dumps(record))
+        metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        outcome(show, run)
+        outcome(resumable, run)
+    finally:
+        for path, content in sound.items():
+            path.write_bytes(content)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], list)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.files import read_json, read_yaml
+from vitnas.files import parse_json, read_json, read_yaml
 from vitnas.interop.originals import read_arch as read_any
 from vitnas.zoo import arch, entries
 
@@ -73,6 +72,6 @@ def _is_text(text: str) -> bool:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise InputError(f"not an architecture: {error}") from error

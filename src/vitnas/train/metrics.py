@@ -85,8 +85,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for text in files.read_lines(path) if path.exists() else ():
         try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
+            line = files.parse_json(text)
+        except ValueError:
             break
         if not _is_sound(line):
             break
