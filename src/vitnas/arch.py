@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from vitnas.errors import InputError, check_type
-from vitnas.files import parse_json
 
 Scalar: TypeAlias = int | float | str
 Value: TypeAlias = "Scalar | tuple[Value, ...]"
@@ -127,8 +126,8 @@ class Arch(Mapping[str, Value]):
             InputError: the text is not JSON, or not an architecture.
         """
         try:
-            record = parse_json(text)
-        except ValueError as error:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"not an architecture: {error}") from error
         return cls.from_dict(record)
 
