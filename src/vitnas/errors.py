@@ -23,6 +23,11 @@ class InputError(ValueError):
         super().__init__(line)
 
 
+def flops_hint(said: str) -> str:
+    """Return what to add to a message about a name with FLOPs in it, which is none here."""
+    return "; what papers call FLOPs are multiply-adds, macs" if "flops" in said.lower() else ""
+
+
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     """The error for a name that is not among `allowed`, with the nearest name that is.
 

@@ -304,7 +304,7 @@ def test_what_an_original_counts_can_be_limited(run: Path, command: Command) -> 
         (("--objective", "latency"), "--objective latency: strategy evolution has one objective, "
          "the score; strategies with more: {many}"),
         (("--strategy", "nsga2", "--objective", "flops"), "unknown metric 'flops' (allowed: "
-         "{metrics})"),
+         "{metrics}); what papers call FLOPs are multiply-adds, macs"),
         (("--strategy", "nsga2", "--objective", "params", "--set", "minimize=[macs]"),
          "the objectives are given twice: --objective and --set minimize"),
         (("--measure", "threads=1"), "--measure is of latency and memory, which this search does "

@@ -100,6 +100,10 @@ def test_nothing_is_called_before_everything_is_read() -> None:
         ("a", "missing from vitnas verb: FOLDER where to. (required)"),
         ("a b c", "unrecognized options: c"),
         (
+            "a b --max-flops 1G",
+            "unrecognized options: --max-flops, 1G; what papers call FLOPs are multiply-adds, macs",
+        ),
+        (
             "a b --trial 3",
             "unrecognized options: --trial, 3; perhaps you meant: --trials N how many; by default "
             "all",

@@ -15,7 +15,7 @@ import tyro
 from tyro.conf import UseAppendAction, arg
 
 from vitnas.cli.log import terminal
-from vitnas.errors import InputError
+from vitnas.errors import InputError, flops_hint
 
 
 def _optional(metavar: str) -> Any:
@@ -96,7 +96,8 @@ def parse(verb: Callable[..., Any], prog: str, args: Sequence[str]) -> partial[A
             call: partial[Any] = tyro.cli(_caller(verb), prog=prog, args=args, config=_CONFIG)
     except SystemExit as stop:
         if stop.code:
-            raise InputError(f"{_one_line(refused.getvalue())}; see `{prog} --help`") from None
+            said = _one_line(refused.getvalue())
+            raise InputError(f"{said}{flops_hint(said)}; see `{prog} --help`") from None
         _show(shown.getvalue())
         return None
     return call
