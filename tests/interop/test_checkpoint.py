@@ -75,14 +75,24 @@ def test_the_arguments_of_a_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_the_logs_in_checkpoints_of_mmengine_are_passed_over(zipped: bool, tmp_path: Path) -> None:
-    """Their class need not be installed, and nothing of it runs; other classes are refused."""
+    """Their class need not be installed, and nothing of it runs; other classes are refused.
+
+    Since mmengine 0.7.3 the state of a buffer has functions of its class, which a pickle of torch's
+    protocol asks `getattr` for.
+    """
     names = ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer")
     modules = {name: ModuleType(name) for name in names}
-    history = type("HistoryBuffer", (), {"__module__": names[-1]})
+
+    def mean(self: Any) -> float:
+        raise AssertionError("nothing of the class runs")
+
+    mean.__module__, mean.__qualname__ = names[-1], "HistoryBuffer.mean"
+    history = type("HistoryBuffer", (), {"__module__": names[-1], "mean": mean})
     other = type("Other", (), {"__module__": names[-1]})
     vars(modules[names[-1]]).update(HistoryBuffer=history, Other=other)
     buffer = history()
     vars(buffer).update(_log_history=np.arange(3.0), last=np.float64(2.0), max_length=10)
+    vars(buffer).update(statistics_methods={"mean": mean})
     with pytest.MonkeyPatch.context() as patch:
         for name, module in modules.items():
             patch.setitem(sys.modules, name, module)

@@ -26,6 +26,7 @@ _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 _IGNORED = (
     "mmengine.logging.history_buffer.HistoryBuffer",
+    "builtins.getattr",  # by which a pickle names the methods that a HistoryBuffer keeps
     *(f"numpy.{name}" for name in ("dtype", "ndarray")),
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core")
       for name in ("_reconstruct", "scalar")),
