@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from vitnas.errors import InputError
-from vitnas.interop.checkpoint import read, read_training, refuse, write
+from vitnas.interop.checkpoint import misfits, read, read_training, refuse, write
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 
@@ -254,3 +254,16 @@ def test_missing_files(tmp_path: Path) -> None:
         read(tmp_path / "a.pth")
     with pytest.raises(InputError, match="there is no checkpoint"):
         read(tmp_path)
+
+
+def test_numbers_that_are_no_weights_misfit() -> None:
+    index = torch.ones(2, dtype=torch.int64)
+    expected = {"a": torch.zeros(3), "b": torch.zeros(2), "c": torch.zeros(2), "index": index}
+    given = {
+        "a": torch.ones(3, dtype=torch.int64),
+        "b": torch.tensor([1.0, float("nan")]),
+        "c": torch.ones(2, dtype=torch.float16),
+        "index": index,
+    }
+    wrong = ["a is of torch.int64, expected floats", "b has values that are not finite"]
+    assert misfits(given, expected) == ([], [], wrong)

@@ -118,15 +118,25 @@ def check_suffix(path: str | Path) -> Path:
 def misfits(
     given: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return which names are missing, which are unexpected, and what has a wrong shape."""
+    """Return which names are missing, which are unexpected, and what is wrong in the others.
+
+    That is a wrong shape, numbers that are no floats, or some that are not finite.
+    """
     missing = [name for name in expected if name not in given]
     extra = [name for name in given if name not in expected]
-    wrong = [
-        f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-        for name, tensor in given.items()
-        if name in expected and tensor.shape != expected[name].shape
-    ]
+    both = ((name, tensor, expected[name]) for name, tensor in given.items() if name in expected)
+    wrong = [f"{name} {fault}" for name, *pair in both if (fault := _misfit(*pair))]
     return missing, extra, wrong
+
+
+def _misfit(given: Tensor, expected: Tensor) -> str:
+    if given.shape != expected.shape:
+        return f"is {tuple(given.shape)}, expected {tuple(expected.shape)}"
+    if expected.is_floating_point() and not given.is_floating_point():
+        return f"is of {given.dtype}, expected floats"
+    if expected.is_floating_point() and not given.isfinite().all():
+        return "has values that are not finite"
+    return ""
 
 
 def refuse(original: str, faults: Mapping[str, list[str]]) -> None:
