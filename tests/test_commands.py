@@ -150,6 +150,19 @@ def test_a_command_is_asked_to_stop(sleeping: subprocess.Popen[str], tmp_path: P
         ask_to_stop(tmp_path)
 
 
+def test_torchrun_is_asked_to_stop_what_it_would_start_anew(
+    sleeping: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    path = next((tmp_path / FOLDER).glob("*.json"))
+    with subprocess.Popen(["sleep", "60"]) as launcher:
+        files.write_json(path, {**json.loads(path.read_text()), "launcher": launcher.pid})
+        ask_to_stop(tmp_path)
+        assert launcher.wait(30) == -signal.SIGTERM
+    assert sleeping.poll() is None
+    sleeping.kill()
+    sleeping.communicate(timeout=30)
+
+
 def test_a_command_refused_beside_another_leaves_the_other_the_last(
     sleeping: subprocess.Popen[str], tmp_path: Path
 ) -> None:

@@ -86,7 +86,7 @@ def test_a_command_that_ended_does_not_hide_one_that_runs(tmp_path: Path) -> Non
             (run / "config.yaml").touch()
         where = standing(run)
     assert where.last is not None
-    assert (where.state, where.last.words) == ("running", ("search",))
+    assert (where.state, where.last.words) == ("running", ("train",))
 
 
 def test_a_search_under_way_changes_the_run(tmp_path: Path) -> None:

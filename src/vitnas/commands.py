@@ -33,6 +33,7 @@ FOLDER = "commands"
 KEPT = 50
 State: TypeAlias = Literal["running", "elsewhere", "finished", "stopped", "failed", "killed"]
 CODES: dict[int | None, State] = {0: "finished", 130: "stopped"}
+KILLED = 128 + signal.SIGKILL  # exit code
 HIDDEN = "***"
 _PASSWORD = re.compile(r"(?<=://)([^/?#:@]*:).+(?=@)|(?<=[?&])(\w*password=)[^&#]+", re.I)
 
@@ -43,7 +44,8 @@ class Command:
 
     `run` is the folder of the run as it was then; `arguments` are those of the verb as JSON has
     them. Times are seconds since 1970. `code` is the exit code, None if it has not ended, or was
-    killed. `step` is the last training step that had been recorded when it began.
+    killed. `step` is the last training step that had been recorded when it began. `processes` are
+    those that torchrun started together, whose own process is `launcher`.
     """
 
     number: int
@@ -57,6 +59,8 @@ class Command:
     ended: float | None = None
     code: int | None = None
     step: int = 0
+    processes: int = 1
+    launcher: int | None = None
 
 
 @contextmanager
@@ -85,6 +89,8 @@ def recorded(
         host=socket.gethostname(),
         began=time.time(),
         step=step,
+        processes=int(os.environ.get("WORLD_SIZE", 1)),
+        launcher=os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None,
     )
     path = _file(run, command, "json")
     files.write_json(path, asdict(command))
@@ -151,9 +157,9 @@ def _read(path: Path) -> Command:
     record = dict(files.read_json(path))
     command = Command(**{**record, "words": tuple(map(str, record["words"]))})
     assert isinstance(command.arguments, dict)
-    numbers = (command.number, command.pid, command.step)
+    numbers = (command.number, command.pid, command.step, command.processes)
     assert all(type(value) is int for value in numbers)
-    assert command.code is None or type(command.code) is int
+    assert all(value is None or type(value) is int for value in (command.code, command.launcher))
     times = (command.began, command.ended or 0)
     assert all(type(value) in (int, float) and math.isfinite(value) for value in times)
     return replace(command, host=str(command.host), cwd=str(command.cwd), run=str(command.run))
@@ -175,22 +181,46 @@ def active(run: Path) -> list[Command]:
     return [c for c in commands(run) if state_of(run, c) in ("running", "elsewhere")]
 
 
+def active_within(run: Path) -> list[Command]:
+    """Return what runs in a run now, as `active`, and in its models and rounds."""
+    return [c for folder, c in _within(run) if state_of(folder, c) in ("running", "elsewhere")]
+
+
+def _within(run: Path) -> Iterator[tuple[Path, Command]]:
+    for folder, inner, _ in os.walk(run):
+        if FOLDER in inner:
+            yield from ((Path(folder), command) for command in commands(Path(folder)))
+
+
+def bury(run: Path) -> None:
+    """Take what runs in a run on other machines, as far as is known, for killed."""
+    for folder, command in _within(run):
+        if state_of(folder, command) == "elsewhere":
+            ended = replace(command, ended=time.time(), code=KILLED)
+            files.write_json(_file(folder, command, "json"), asdict(ended))
+
+
 def ask_to_stop(run: Path) -> list[Command]:
-    """Ask the commands of a run to stop, as Ctrl-C does, and return them.
+    """Ask what runs in a run, its models and rounds to stop, as Ctrl-C does, and return that.
+
+    Of processes that torchrun started it is asked, which would only start them anew.
 
     Raises:
         InputError: none runs, or one that does is on another machine.
     """
-    found = active(run)
+    found = active_within(run)
     if not found:
         raise InputError(f"nothing runs in {run}")
     here = socket.gethostname()
     if others := [command for command in found if command.host != here]:
         where = ", ".join(f"process {c.pid} on {c.host}" for c in others)
-        raise InputError(f"{run} is worked on by {where}; stop it there (kill -TERM)")
+        raise InputError(
+            f"{run} is worked on by {where}; stop it there (kill -TERM), or, if that machine is "
+            "gone, --dead yes"
+        )
     for command in found:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(command.pid, signal.SIGTERM)
+            os.kill(command.launcher or command.pid, signal.SIGTERM)
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vitnas.commands import FOLDER, Command, active, commands
+from vitnas.commands import FOLDER, Command, active, active_within, commands
 from vitnas.errors import InputError, unknown
 from vitnas.run import EVOLUTION, METRICS, SEARCHES, SUPERNET
 
@@ -31,26 +32,33 @@ def find_runs(under: Path) -> list[Path]:
         raise InputError(f"there is no folder {under}")
     if is_run(under):
         return [under]
-    found: list[Path] = []
-    for parent in (under, under / RUNS):
-        with suppress(OSError):
-            found += sorted(path for path in parent.iterdir() if path.is_dir() and is_run(path))
-    return found
+    return [path for parent in (under, under / RUNS) for path in sorted(_runs_in(parent))]
+
+
+def _runs_in(parent: Path) -> Iterator[Path]:
+    with suppress(OSError):
+        for path in parent.iterdir():
+            with suppress(OSError):  # of one that nobody may look into the others are told
+                if path.is_dir() and is_run(path):
+                    yield path
 
 
 def find_run(name: str, under: Path) -> Path:
-    """Return the run with this folder, or with this name in `under` or its folder `runs`.
+    """Return the run with this name, or path, in `under` or its folder `runs`.
 
     Raises:
         InputError: there is none.
     """
-    places = [Path(name), under / name, under / RUNS / name]
+    places = [under / name, under / RUNS / name]
     for folder in places:
         if is_run(folder):
             return folder
     if there := next((folder for folder in places if folder.exists()), None):
         raise InputError(f"{there} is no run: it has none of {', '.join(PARTS)}")
-    raise unknown("run", name, [folder.name for folder in find_runs(under)])
+    known = [] if is_run(under) else [folder.name for folder in find_runs(under)]
+    if not known:
+        raise InputError(f"there is no run {name} in {under.resolve()}; name a folder, or --under")
+    raise unknown("run", name, known)
 
 
 def size(run: Path) -> int:
@@ -71,8 +79,9 @@ def check_deletable(run: Path) -> None:
     """
     if run.is_symlink():
         raise InputError(f"{run} is a link to {run.resolve()}; name that folder to delete it")
-    if running := active(run):
-        raise InputError(f"{run} is worked on by process {running[-1].pid}; stop it first")
+    above = (command for parent in run.resolve().parents for command in active(parent))
+    if running := [*above, *active_within(run)]:
+        raise InputError(f"{run} is worked on by {_process(running[-1])}; stop it first")
 
 
 def delete(run: Path) -> None:
@@ -101,7 +110,7 @@ def resumable(run: Path) -> Command:
     if not told:
         raise InputError(f"{run} has no record of a command; repeat the one that made it")
     if running := active(run):
-        raise InputError(f"{run} is worked on by process {running[-1].pid} on {running[-1].host}")
+        raise InputError(f"{run} is worked on by {_process(running[-1])}")
     last = told[-1]
     if last.run != str(run.resolve()) or not _is_folder(last.cwd):
         raise InputError(
@@ -109,6 +118,12 @@ def resumable(run: Path) -> Command:
             f"`vitnas {' '.join(last.words)}`"
         )
     return last
+
+
+def _process(command: Command) -> str:
+    if command.host == socket.gethostname():
+        return f"process {command.pid}"
+    return f"process {command.pid} on {command.host} (if that machine is gone: --dead yes)"
 
 
 def _is_folder(path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitnas import files
-from vitnas.commands import Command, commands, state_of
+from vitnas.commands import Command, active_within, commands, state_of
 from vitnas.errors import InputError
 from vitnas.run import CONFIG, EVOLUTION, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET, search_name
 
@@ -79,10 +80,11 @@ def standing(run: Path, *, searches: bool = True, epochs: int | None = None) -> 
     """
     faults: list[str] = []
     told = commands(run)
+    state, meant = _state(run, told)
     return Standing(
         folder=run,
-        state=_state(run, told),
-        last=told[-1] if told else None,
+        state=state,
+        last=meant,
         training=_training(run, told[-1] if told else None, epochs),
         searches=list(_searches(run, told, faults)) if searches else (),
         rounds=sum(path.is_dir() for path in (run / ROUNDS).glob("*")),
@@ -106,12 +108,14 @@ def last_step(run: Path) -> int:
     return max((step for step in steps if isinstance(step, int)), default=0)
 
 
-def _state(run: Path, told: Sequence[Command]) -> str:
-    states = [state_of(run, command) for command in told]
-    for busy in ("running", "elsewhere"):
-        if busy in states:
-            return busy
-    return states[-1] if states else ""
+def _state(run: Path, told: Sequence[Command]) -> tuple[str, Command | None]:
+    """Return the state of a run, and the last of the commands that make it so."""
+    busy = active_within(run)
+    if here := [command for command in busy if command.host == socket.gethostname()]:
+        return "running", here[-1]
+    if busy:
+        return "elsewhere", busy[-1]
+    return (state_of(run, told[-1]), told[-1]) if told else ("", None)
 
 
 def _training(run: Path, last: Command | None, epochs: int | None) -> Training | None:

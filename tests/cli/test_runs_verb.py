@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -84,6 +85,32 @@ def test_resume_takes_a_password_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PGPASSWORD", "n@w")
     cli.runs("resume", (str(tmp_path),))
     assert given == [*words[:-1], address.replace("***", "n%40w")]
+
+
+def test_finetuning_without_a_recipe_tells_of_its_epochs(
+    run: Path, tmp_path: Path, command: Command
+) -> None:
+    model = str(run / "models" / "largest")
+    arguments = {"model": model, "recipe": None, "overrides": ["epochs=7"]}
+    with recorded(tmp_path, ("finetune", model, str(tmp_path)), arguments):
+        lines = [{"kind": "step", "step": 5, "epoch": 0, "loss": 1.0}]
+        lines += [{"kind": "speed", "step": 5, "epoch": 0}]
+        lines += [{"kind": "step", "step": 6, "epoch": 1, "loss": 1.0}]
+        (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+        shown = command("runs", "show", tmp_path).out
+    assert re.search(r"training +epoch 1/7, step 6, loss 1\.0000, \d+\w+ left", shown)
+
+
+def test_what_torchrun_began_is_not_resumed_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with recorded(tmp_path, ("train", "digits", str(tmp_path)), {}):
+        (tmp_path / "metrics.jsonl").touch()
+    assert refusal(command("runs", "resume", tmp_path)) == (
+        f"torchrun began vitnas train digits {tmp_path} with 8 processes in {Path.cwd()}; repeat "
+        "it so"
+    )
 
 
 def test_delete_asks(run: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

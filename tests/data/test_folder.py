@@ -207,6 +207,9 @@ def test_sixteen_bit_images_keep_their_contrast(tmp_path: Path) -> None:
     from vitnas.data.images import read
 
     assert np.array_equal(np.asarray(read(source, 0)), deep // 256)
+    pgm = b"P5 12 10 65535\n" + deep.astype(">u2").tobytes()
+    (tmp_path / "cat" / "000.png").write_bytes(pgm)
+    assert np.array_equal(np.asarray(read(source, 0)), deep // 256)
     with pytest.raises(InputError, match=r"000\.tif: its pixels have 32 bits"):
         read(source, source.files.index(str(tmp_path / "dog" / "000.tif")))
     assert data.channels == 3

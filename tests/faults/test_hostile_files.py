@@ -119,7 +119,7 @@ def test_damaged_runs(run: Path, data: st.DataObject) -> None:
         path.write_bytes(sound)
 
 
-@pytest.mark.parametrize("verb", ["train", "search", "quickstart", "evolve-space"])
+@pytest.mark.parametrize("verb", ["train", "finetune", "search", "quickstart", "evolve-space"])
 @given(data=st.data())
 @fuzz
 def test_twisted_commands_and_metrics(verb: str, run: Path, data: st.DataObject) -> None:
@@ -129,7 +129,7 @@ def test_twisted_commands_and_metrics(verb: str, run: Path, data: st.DataObject)
     sound = {path: path.read_bytes() for path in (command, metrics)}
     lines = [json.loads(line) for line in sound[metrics].splitlines()]
     record = json.loads(sound[command]) | {"words": [verb, str(run)], "host": "another"}
-    record["arguments"] |= {"trials": 99, "rounds": 9, "recipe": "autoformer-digits"}
+    record["arguments"] |= {"trials": 99, "rounds": 9, "recipe": None, "model": str(run)}
     ended = {"ended": None, "code": None} if data.draw(st.booleans()) else {}
     record, lines[-3:] = data.draw(twisted([record | ended, lines[-3:]]).filter(_is_pair))
     try:

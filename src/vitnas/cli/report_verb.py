@@ -11,10 +11,11 @@ def report(run: Path) -> Path:
     """Write everything about a run as one HTML page that needs no network.
 
     Args:
-        run: the folder of a run.
+        run: the folder or name of a run.
     """
     from vitnas.report.run import report_run
+    from vitnas.runs import find_run
 
-    page = report_run(run)
+    page = report_run(run if run.is_dir() else find_run(str(run), Path()))
     say(f"report written to {page}")
     return page

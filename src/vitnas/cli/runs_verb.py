@@ -11,7 +11,7 @@ from typing import Literal
 from vitnas.cli.log import say, table
 from vitnas.cli.standings import bytes_of, compare, epochs_of, show, words_of
 from vitnas.cli.usage import Action, MaybeFolder, PositionalNames
-from vitnas.commands import ask_to_stop, show_password
+from vitnas.commands import ask_to_stop, bury, show_password
 from vitnas.errors import InputError
 from vitnas.report.figures.style import plain
 from vitnas.runs import check_deletable, delete, find_run, find_runs, resumable, size, working_in
@@ -24,6 +24,7 @@ def runs(
     *,
     under: MaybeFolder = None,
     yes: Literal["yes", "no"] = "no",
+    dead: Literal["yes", "no"] = "no",
 ) -> None:
     """List, show, stop, resume, delete or compare runs.
 
@@ -35,6 +36,7 @@ def runs(
         names: folders or names of runs; list takes folders to look into instead.
         under: look for names here instead of in the present folder.
         yes: with delete, yes does not ask first.
+        dead: with yes, what was begun on other machines and never told its end was killed there.
     """
     place = under or Path()
     if action == "list":
@@ -45,6 +47,9 @@ def runs(
         wanted = "two or more runs" if action == "compare" else "one run"
         raise InputError(f"`vitnas runs {action}` takes {wanted}, not {len(names)}")
     found = [find_run(name, place) for name in names]
+    if dead == "yes":
+        for run in found:
+            bury(run)
     if action == "compare":
         compare(found)
     elif action == "delete":
@@ -85,6 +90,11 @@ def _resume(run: Path) -> None:
 
     command = resumable(run)
     words = [show_password(word, _password) for word in command.words]
+    if command.processes > 1:
+        raise InputError(
+            f"torchrun began {words_of(command)} with {command.processes} processes in "
+            f"{command.cwd}; repeat it so"
+        )
     say(f"in {command.cwd}: {words_of(command)}")
     with working_in(command.cwd):
         execute(*words)

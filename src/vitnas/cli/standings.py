@@ -49,7 +49,8 @@ def _standing(run: Path) -> Standing:
 def _planned(run: Path, last: Command | None) -> int | None:
     """Return how many epochs a training is to have: by its recipe, or the command's."""
     from vitnas.cli.quickstart_verb import RECIPE as QUICKSTART
-    from vitnas.run import CONFIG
+    from vitnas.cli.training import usual_recipe
+    from vitnas.run import CONFIG, model_record
     from vitnas.train.reading import load_recipe, parse_override
 
     try:
@@ -61,7 +62,11 @@ def _planned(run: Path, last: Command | None) -> int | None:
             return None
         with working_in(last.cwd):
             changes = dict(map(parse_override, last.arguments.get("overrides") or ()))
-            return load_recipe(last.arguments["recipe"], **changes).epochs
+            recipe = last.arguments["recipe"]
+            if recipe is None:
+                source = Path(str(last.arguments.get("model")))
+                recipe = usual_recipe(model_record(source))
+            return load_recipe(recipe, **changes).epochs
     except (InputError, OSError):  # the file of the recipe is gone
         return None
 

@@ -136,6 +136,11 @@ _FIXED = {
 }
 
 
+def usual_recipe(record: Mapping[str, Any]) -> str:
+    """Return the recipe by which a model with this record is fine-tuned if none is named."""
+    return "finetune-supernet" if record.get("kind") == "supernet" else "finetune"
+
+
 def train_model(
     source: Path,
     output: Path,
@@ -165,7 +170,7 @@ def train_model(
     if supernet:
         _check_supernet(source, record, inherit)
     if settings is None:
-        recipe = "finetune-supernet" if supernet else "finetune"
+        recipe = usual_recipe(record)
         settings = _model_recipe(recipe, given, source)
     if supernet != (settings.sampling is not None):
         raise InputError(_other_kind(source, recipe, supernet))

@@ -22,17 +22,17 @@ def view(
     dashboard shows a copy, so nothing in it touches the search. It is an extra: vitnas[view].
 
     Args:
-        run: the folder of a run, or one with runs in it.
+        run: the folder or name of a run, or a folder with runs in it.
         host: the address to serve at. There is no password: any other address than the default,
             which only this machine reaches, shows the searches to all who reach that address.
         port: the port to serve at; 0 takes any free one.
     """
     from vitnas.report.serve import dashboard
-    from vitnas.runs import find_runs
+    from vitnas.runs import find_run, find_runs
 
     if not 0 <= port <= 65535:
         raise InputError(f"port is {port}; it must be 0 to 65535")
-    found = find_runs(run)
+    found = find_runs(run) if run.is_dir() else [find_run(str(run), Path())]
     if not found:
         raise InputError(f"there is no run in {run}")
     with dashboard(found, host, port) as address:

@@ -207,7 +207,8 @@ def hash_files(files: Iterable[str]) -> str:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # PIL would clip at 255 and give a white image
+    portable = image.mode == "I" and image.format == "PPM"  # a PGM of 16 bits
+    if image.mode.startswith("I;16") or portable:  # PIL would clip at 255 and give a white image
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"its pixels have 32 bits (mode {image.mode}), 8 or 16 are supported")

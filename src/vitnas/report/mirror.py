@@ -20,7 +20,7 @@ from vitnas.errors import InputError
 from vitnas.report import figures
 from vitnas.report.contents import Study, objectives
 from vitnas.report.figures.style import plain
-from vitnas.run import METRICS, SEARCHES
+from vitnas.run import EVOLUTION, METRICS, SEARCHES
 from vitnas.search.ledger import JOURNAL, TOP1, Follower, Record, Settings
 from vitnas.search.records import once
 
@@ -72,10 +72,11 @@ class Mirror:
     def update(self) -> int:
         """Copy what is new; return how many searches had something new."""
         for run in self.runs:
-            for path in sorted((run / SEARCHES).glob(f"*/{JOURNAL}")):
-                folder = path.parent
-                if folder not in self._followed:
-                    self._followed[folder] = _Followed(run, folder, Follower(folder))
+            for places in (f"{SEARCHES}/*", f"{EVOLUTION}/round-*"):
+                for path in sorted(run.glob(f"{places}/{JOURNAL}")):
+                    folder = path.parent
+                    if folder not in self._followed:
+                        self._followed[folder] = _Followed(run, folder, Follower(folder))
         return sum(self._update(followed) for followed in self._followed.values())
 
     def __len__(self) -> int:
