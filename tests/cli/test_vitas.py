@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 import yaml
 
 import vitnas
-from interop.recorded_vitas import case
+from interop.recorded_vitas import TOY, case
+from interop.test_vitas_yaml import released
 from vitnas.folder import read_config
 from vitnas.search.ledger import read
 
@@ -107,10 +109,18 @@ def test_an_official_checkpoint_becomes_a_model(tmp_path: Path, command: Command
     torch.save({"epoch": 300, "model": recorded.weights}, path)
     config.write_text(yaml.safe_dump({"model": recorded.config, "data": {"batch_size": 1024}}))
     found = command("convert", path, tmp_path / "net", "--source", "vitas", "--config", config)
-    assert (found.code, found.out) == (0, f"vitas model written to {tmp_path / 'net'}\n")
+    assert found.code == 0, found.err
+    assert found.out.startswith(f"vitas model written to {tmp_path / 'net'}")
     profiled = command("profile", tmp_path / "net", "--latency", "off").out
     assert f"{int(recorded.metadata['params']):,}" in profiled
     assert f"{int(recorded.metadata['official_flops']):,}" in profiled
+    whole = tmp_path / "retrain.yaml"
+    whole.write_text(yaml.safe_dump(released({**TOY, "qkv": 2}, recorded.config)))
+    found = command("convert", path, tmp_path / "same", "--config", whole)
+    assert found.code == 0, found.err
+    arch = read_config(tmp_path / "net")["arch"]
+    assert read_config(tmp_path / "same")["arch"] == arch
+    assert json.loads(command("archs", whole).out) == arch
     refused = command("convert", path, tmp_path / "other", "--source", "vitas")
     assert refused.code == 2
     assert "give the official YAML as config" in refused.err

@@ -32,6 +32,7 @@ from .recorded_vitas import (
     rows,
     supernet_shapes,
 )
+from .test_vitas_yaml import released
 
 
 def toy_state(qkv: int, seed: int = 0) -> dict[str, Tensor]:
@@ -300,6 +301,56 @@ def test_a_supernet_becomes_a_folder_that_has_the_official_logits(tmp_path: Path
         right, left = net(images, arch, side="right"), one(images)
     torch.testing.assert_close(right, recorded.tensors["logits.1.right"], atol=1e-5, rtol=0)
     torch.testing.assert_close(left, recorded.tensors["logits.1.left"], atol=1e-5, rtol=0)
+
+
+NARROW = {**TOY, "net_id": "0 1 4 0 0 0 4 2 5 2 5 2 5"}
+
+
+def network_state(config: dict[str, Any]) -> dict[str, Tensor]:
+    """Return random weights of the network of an encoding."""
+    return vitas.dump(vitnas.build(vitas.arch(config), 5, 16, attn_scale="embed"))
+
+
+@pytest.mark.parametrize("flags", [(True, True), (False, True), (False, False)])
+def test_weights_tell_what_of_a_released_yaml_they_are_of(
+    tmp_path: Path, flags: tuple[bool, bool]
+) -> None:
+    given = released({**TOY, "qkv": 2}, NARROW, flags=flags)
+    weights = {"network": network_state(NARROW), "supernet": toy_state(2)}
+    for name, state in weights.items():
+        path = checkpoint(tmp_path / f"{name}.pth.tar", state)
+        net = vitnas.load(vitnas.convert(path, tmp_path / name, config=given))
+        assert isinstance(net, vitnas.Supernet) == (name == "supernet")
+        part = given["model"] if name == "supernet" else given["test"]["model"]
+        alone = vitnas.load(vitnas.convert(path, tmp_path / f"{name}-alone", config=part))
+        assert type(net) is type(alone)
+        ours = net.state_dict()
+        assert all(torch.equal(ours[key], tensor) for key, tensor in alone.state_dict().items())
+
+
+def test_the_shapes_choose_between_the_networks_of_a_released_yaml() -> None:
+    top = {**TOY, "qkv": 2}
+    wider = {**TOY, "net_id": "0 1 4 0 0 0 4 2 5 2 5 2 6"}
+    for retrain, test in ((NARROW, wider), (wider, NARROW)):
+        for config in (NARROW, wider):
+            net: Any = vitas.load(network_state(config), released(top, retrain, test))
+            assert Arch.from_dict(net.vitnas_config["arch"]) == vitas.arch(config)
+    other_heads = {**TOY, "net_id": "0 0 4 0 0 0 4 2 5 2 5 2 5"}
+    with pytest.raises(InputError, match=r"retrain\.model and test\.model are different networks"):
+        vitas.load(network_state(NARROW), released(top, NARROW, other_heads))
+
+
+def test_weights_that_fit_no_part_of_a_released_yaml_are_compared_with_the_nearest() -> None:
+    state = network_state(NARROW)
+    lacking = {name: one for name, one in state.items() if "norm1.bias" not in name}
+    with pytest.raises(InputError, match=r"config; missing: \S+norm1\.bias, \S+norm1\.bias$"):
+        vitas.load(lacking, released({**TOY, "qkv": 2}, NARROW))
+    with pytest.raises(InputError, match="net_id: it has 2 numbers, 3 slots need 13"):
+        vitas.load(state, released({**TOY, "qkv": 2}, {**TOY, "net_id": "0 1"}))
+    lacking = toy_state(2)
+    del lacking["net.backbone_Norm_Norm_0.0.bias"]
+    with pytest.raises(InputError, match=r"config; missing: net\.backbone_Norm_Norm_0\.0\.bias$"):
+        vitas.load(lacking, released({**TOY, "qkv": 2}, NARROW))
 
 
 @pytest.mark.parametrize("name", ["vitas-a", "vitas-c", "vitas-f"])

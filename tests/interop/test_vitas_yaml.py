@@ -15,6 +15,8 @@ from vitnas.interop.originals import describe_arch, read_arch, recognise
 
 from .recorded_vitas import TOY, case, rows
 
+OFF: dict[str, Any] = {"flag": False, "strategy": {"max_epochs": 300}, "data": {"batch_size": 1024}}
+
 CODES = {
     "vitas-a": "1 2 4 3 4 4 1 3 4 3 4 4 4 4 3 3 4 0 0 | "
     "3 1 6 7 9 4 3 6 8 4 9 1 8 6 4 9 2 7 6 8 9 3 0 3 8 7 0 5 7 9 8 4 4",
@@ -32,6 +34,70 @@ C_ROWS = {
     "Norm": [1, 230, [], [], [], [], [], "token", ["Norm"]],
     "FC": [1, 230, [], [], 1000, [], [], False, ["FC"]],
 }
+
+
+def released(
+    top: dict[str, Any],
+    retrain: dict[str, Any],
+    test: dict[str, Any] | None = None,
+    flags: tuple[bool, bool] = (True, True),
+) -> dict[str, Any]:
+    """Return a YAML in the layout of the released ones: a supernet on top, networks below."""
+    parts = {"retrain": (retrain, 0.1), "test": (test or retrain, 0.0)}
+    own = {
+        name: {**OFF, "flag": flag, "model": {**model, "drop_path_rate": rate}}
+        for (name, (model, rate)), flag in zip(parts.items(), flags, strict=True)
+    }
+    return {"port": 20003, "model": top, "search": OFF, "sample": OFF, **own}
+
+
+def supernet(name: str = "vitas-a") -> dict[str, Any]:
+    """Return the rows of the official supernet that a published network is from."""
+    found = vitas.foreign(vitnas.arch(name))
+    return {"backbone": found["backbone"], "depth": 16, "heads_share": True, "qkv": 2}
+
+
+@pytest.mark.parametrize("flags", [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize("name", [*CODES, "vitas-c"])
+def test_the_network_of_a_released_yaml_is_below_its_supernet(
+    name: str, flags: tuple[bool, bool]
+) -> None:
+    """Retraining has both switched on, inference the test alone."""
+    arch = vitnas.arch(name)
+    top = supernet("vitas-f" if name == "vitas-f" else "vitas-a")
+    given = released(top, vitas.foreign(arch), flags=flags)
+    assert vitas.arch(given) == read_arch(given) == arch
+    for part, on in zip(("test", "retrain"), flags, strict=True):  # what the other is without
+        own_supernet = {**given, part: {"flag": True, "model": top}}
+        assert vitas.arch(own_supernet) == arch
+        alone = {key: one for key, one in given.items() if key != part}
+        if on:
+            assert vitas.arch(alone) == vitas.arch({**given, part: {"flag": True}}) == arch
+        else:
+            with pytest.raises(InputError, match=r"switched off by `flag`: \w+\.model$"):
+                vitas.arch(alone)
+
+
+def test_encodings_are_of_the_supernet_of_a_released_yaml() -> None:
+    given = released(supernet(), vitas.foreign(vitnas.arch("vitas-c")))
+    arch = vitnas.arch("vitas-b")
+    assert vitas.arch(CODES["vitas-b"], given) == arch
+    assert vitas.foreign(arch, given)["net_id"] == vitas.foreign(arch)["net_id"]
+
+
+def test_a_released_yaml_that_has_no_one_network() -> None:
+    one, other = (vitas.foreign(vitnas.arch(name)) for name in ("vitas-c", "vitas-b"))
+    for flags in ((True, True), (False, True)):
+        with pytest.raises(InputError, match=r"retrain\.model and test\.model are different netw"):
+            vitas.arch(released(supernet(), one, other, flags))
+    off = r"describes a supernet; switched off by `flag`: retrain\.model, test\.model$"
+    with pytest.raises(InputError, match=off):
+        vitas.arch(released(supernet(), one, flags=(False, False)))
+    with pytest.raises(InputError, match="it describes a supernet; a subnet needs net_id"):
+        vitas.arch(released(supernet(), supernet()))
+    malformed = {"backbone": {**C_ROWS, "FC": [1, 230]}}
+    with pytest.raises(InputError, match=r"^test\.model: official ViTAS YAML: FC is \[1, 230\]"):
+        vitas.arch(released(supernet(), one, malformed))
 
 
 @pytest.mark.parametrize("name", CODES)

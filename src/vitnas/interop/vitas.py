@@ -29,9 +29,11 @@ from vitnas.interop.vitas_yaml import (
     describe,
     encode,
     literal,
+    networks,
     of_code,
     read,
     read_code,
+    runs_networks,
 )
 from vitnas.models import make_config
 from vitnas.models.vitas import FAMILY, slots
@@ -65,26 +67,20 @@ def load(
 
     Args:
         state_dict: the official `model` state, with or without `module.` before every name.
-        config: the official YAML, or its part `model`.
+        config: the official YAML, or its part `model`. Where `model` is a supernet of other sizes
+            than the weights, they are those of `retrain.model` or `test.model`.
         space: what a supernet is searched for; by default it runs all that fit inside.
         faithful: keep what the released supernet does.
 
     Raises:
         InputError: a malformed config, a space for a searched network, or weights that don't fit.
     """
-    given = read(config)
     state = plain(state_dict)
-    options: dict[str, Any] = {"num_classes": given.classes, "img_size": img_size(state)}
-    if given.searched:
-        return _searched(state, given, options, space)
-    own = _space(given)
-    from vitnas.supernet import Supernet
-
-    if faithful:
-        options |= {"attn_scale": (given.embed // 3) ** -0.5}
-        options |= {"joint_qk": True, "last_position": True}
-    net = Supernet(space, sharing="bilateral", stored_space=own, qkv=given.qkv, **options)
-    _fill(net, state, dict(of_supernet(net, given, own.largest)))
+    given = _described(state, config)
+    if given.searched and space is not None:
+        raise InputError("these are ViTAS weights of one network: leave the space out")
+    net, names = _empty(given, img_size(state), space, faithful)
+    _fill(net, state, names)
     return net
 
 
@@ -157,7 +153,8 @@ def arch(foreign: Any, config: Mapping[str, Any] | None = None, *, faithful: boo
     """Read the official description of a network.
 
     It is an encoding (text such as "1 2 4 3 ...", or numbers), or a mapping: a YAML with `net_id`
-    or with rows that leave no choice, or `subnet_m` and `subnet_c_percent`, as a supernet gets.
+    or with rows that leave no choice, or `subnet_m` and `subnet_c_percent`, as a supernet gets. Of
+    a YAML whose `model` is a supernet, `retrain.model` and `test.model` are read.
 
     Args:
         foreign: the description.
@@ -167,7 +164,7 @@ def arch(foreign: Any, config: Mapping[str, Any] | None = None, *, faithful: boo
             that are there; the original's FLOPs, and this without `faithful`, go by slot.
 
     Raises:
-        InputError: it is malformed, or describes a supernet.
+        InputError: it is malformed, describes a supernet, or two networks.
     """
     if not isinstance(foreign, Mapping):
         code = read_code(foreign)
@@ -181,7 +178,15 @@ def arch(foreign: Any, config: Mapping[str, Any] | None = None, *, faithful: boo
     if "backbone" not in given and given.get("net_id") is not None:
         return arch(given["net_id"], faithful=faithful)
     space = read(given)
-    return literal(space) if space.code is None else decode(space, space.code, faithful)
+    others = {} if space.searched else networks(foreign)
+    if not others:
+        return _network(space, faithful)
+    if not runs_networks(foreign):
+        raise InputError(
+            "official ViTAS YAML: it describes a supernet; switched off by `flag`: "
+            f"{', '.join(others)}"
+        )
+    return _only({name: _network(one, faithful) for name, one in others.items()})
 
 
 def foreign(arch: Arch, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -208,17 +213,75 @@ def _inner(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _searched(
-    state: Mapping[str, Tensor], given: Official, options: dict[str, Any], space: Space | None
-) -> nn.Module:
-    from vitnas.supernet import build
+def _network(given: Official, faithful: bool = False) -> Arch:
+    return literal(given) if given.code is None else decode(given, given.code, faithful)
 
-    if space is not None:
-        raise InputError("these are ViTAS weights of one network: leave the space out")
-    found = literal(given) if given.code is None else decode(given, given.code, False)
-    model = build(found, attn_scale="embed", drop_path_depth=given.slots, **options)
-    _fill(model, state, dict(of_model(model, found)))
-    return model
+
+def _only(found: Mapping[str, Arch]) -> Arch:
+    """Return what the parts of a YAML agree on."""
+    first, *others = found.values()
+    if any(one != first for one in others):
+        raise InputError(
+            f"official ViTAS YAML: {' and '.join(found)} are different networks; leave one out"
+        )
+    return first
+
+
+def _described(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Official:
+    """Return what of a YAML the weights are of: the supernet, or a network beside it.
+
+    The shapes decide, as no name tells every supernet from every network. Where none has them all,
+    the one that has most is returned, so that what is wrong with the weights can be said.
+    """
+    given = read(config)
+    side = img_size(state)
+    if given.searched or (own := _distance(state, given, side)) == (0, 0):
+        return given
+    others = networks(config)
+    found = {name: _network(one) for name, one in others.items()}
+    distances = {name: _distance(state, one, side) for name, one in others.items()}
+    least = min(distances.values(), default=own)
+    if own <= least:
+        return given
+    near = [name for name in others if distances[name] == least]
+    _only({name: found[name] for name in near})
+    return others[near[0]]
+
+
+def _distance(state: Mapping[str, Tensor], given: Official, side: int) -> tuple[int, int]:
+    """Return how many of the tensors don't fit, and how many are missing: of what fits (0, 0)."""
+    import torch
+
+    from vitnas.interop.checkpoint import misfits
+
+    try:
+        with torch.device("meta"):
+            net, names = _empty(given, side, None, False)
+    except InputError:  # no such network for these images
+        return len(state) + 1, 0
+    expected = net.state_dict()
+    fitting = {theirs: expected[ours] for theirs, ours in names.items()}
+    missing, extra, wrong = misfits(state, fitting)
+    return len(extra) + len(wrong), len(missing)
+
+
+def _empty(
+    given: Official, side: int, space: Space | None, faithful: bool
+) -> tuple[nn.Module, dict[str, str]]:
+    """Return a net without official weights, and the names: the official one → ours."""
+    from vitnas.supernet import Supernet, build
+
+    options: dict[str, Any] = {"num_classes": given.classes, "img_size": side}
+    if given.searched:
+        found = _network(given)
+        model = build(found, attn_scale="embed", drop_path_depth=given.slots, **options)
+        return model, dict(of_model(model, found))
+    own = _space(given)
+    if faithful:
+        options |= {"attn_scale": (given.embed // 3) ** -0.5}
+        options |= {"joint_qk": True, "last_position": True}
+    net = Supernet(space, sharing="bilateral", stored_space=own, qkv=given.qkv, **options)
+    return net, dict(of_supernet(net, given, own.largest))
 
 
 def _space(given: Official) -> Space:

@@ -5,6 +5,9 @@ MLP width, MLP output width, flag, operations]. The attention width is that of q
 three times the gene `attn_dim`. An encoding (`net_id`) is a list of numbers: the index of the
 patch, one number a slot (the index of the heads, or one more where the slot is left out), two that
 mean nothing; then indices of ratios: of the width, and of attention and MLP of every slot.
+
+The rows at the top, `model`, are a supernet in the released YAMLs, also in those to retrain and to
+test a network: that is in `retrain.model` and `test.model`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ _STAGES = ("init_stem", "Block", "Norm", "FC")
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _HEADS = (3, 6, 12, 16)
 _NO_CHOICE = ("init_stem", "Norm", "FC")
+_PARTS = ("retrain", "test")
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,37 @@ def read(config: Any) -> Official:
     if not found.searched and len(found.heads) == 1:
         raise _fault("one number of heads with other choices is neither a network nor a supernet")
     return found
+
+
+def networks(config: Any) -> dict[str, Official]:
+    """Return the networks that an official YAML has to retrain and to test, by their place in it.
+
+    Parts without a network, or with another supernet, are left out.
+
+    Raises:
+        InputError: one is malformed; the message names it.
+    """
+    found = {}
+    for part in _PARTS:
+        inner = _part(config, part).get("model")
+        if not isinstance(inner, Mapping) or "backbone" not in inner:
+            continue
+        try:
+            given = read(inner)
+        except InputError as error:
+            raise InputError(f"{part}.model: {error}") from error
+        if given.searched:
+            found[f"{part}.model"] = given
+    return found
+
+
+def runs_networks(config: Any) -> bool:
+    """Return whether an official YAML has retraining or a test switched on.
+
+    Those for a search have neither, and networks that stand for nothing.
+    """
+    parts = [_part(config, part) for part in _PARTS]
+    return any(part.get("flag", True) for part in parts if "model" in part)
 
 
 def read_code(code: Any) -> tuple[int, ...]:
@@ -286,6 +321,11 @@ def _pick(name: str, allowed: Sequence[Any], index: Any) -> Any:
             f"official ViTAS encoding: {name} index {index!r} is none of 0 to {len(allowed) - 1}"
         )
     return allowed[index]
+
+
+def _part(config: Any, name: str) -> Mapping[str, Any]:
+    found = config.get(name) if isinstance(config, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _row(name: str, row: Any) -> list[Any]:
