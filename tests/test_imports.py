@@ -56,13 +56,14 @@ TORCH_FREE = [
 HEAVY = ("torch", "timm", "lightning_fabric", "plotly", "sklearn", "torchvision")
 
 # A part of the package → the parts it may import, beside itself and those that need nothing.
-BASE = {"errors", "files", "yaml_text"}
+BASE = {"errors", "files", "folders", "yaml_text"}
 SPACE = {"arch", "choice", "genes", "space"}
 SIZES = {"axes", "sharing"}
 NET = {"slicing", "storage", "elastic", "supernet"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "folders": set(),
     "yaml_text": set(),
     "devices": set(),
     "arch": set(),

@@ -25,6 +25,7 @@ from .calling import disk_of, files_in, refusal
 from .conftest import Command
 from .images import write_images
 
+SIZES = "depth 3, embed_dim 128, num_classes 10"
 S3, VITAS = "s3_b_shift7_56", "vitas_searched_noid"
 SPACE = "family: autoformer\ndepth: [1, 2]\nembed_dim: [64]\nnum_heads: [1, 2]\nmlp_ratio: [2]\n"
 
@@ -41,7 +42,7 @@ def test_a_supernet(checkpoint: Path, tmp_path: Path, command: Command) -> None:
         folder = tmp_path / f"net{len(words)}"
         result = command("convert", checkpoint, folder, *words)
         assert (result.code, result.err) == (0, "")
-        assert result.out == f"cream supernet written to {folder}\n"
+        assert result.out == f"cream supernet written to {folder}: {SIZES}\n"
         assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
         assert read_config(folder)["provenance"]["file"] == "official.pth"
 
@@ -50,7 +51,7 @@ def test_a_subnet(checkpoint: Path, tmp_path: Path, command: Command) -> None:
     recorded = case(WIDE)
     arch = cream.arch(recorded.subnets[0])
     result = command("convert", checkpoint, tmp_path / "model", "--arch", arch.to_json())
-    assert result.out == f"cream subnet written to {tmp_path / 'model'}\n"
+    assert result.out.startswith(f"cream subnet written to {tmp_path / 'model'}: depth ")
     with torch.no_grad():
         logits = vitnas.load(tmp_path / "model")(recorded.tensors["input"])
     torch.testing.assert_close(logits, recorded.tensors["logits.0"], atol=2e-5, rtol=1e-5)
@@ -98,7 +99,7 @@ def test_the_source_is_recognised_and_named(name: str, tmp_path: Path, command: 
         words += ("--config", tmp_path / "config.json")
     result = command(*words)
     source = name.partition(" ")[0]
-    assert result.out == f"{source} {kind} written to {tmp_path / 'net'}\n"
+    assert result.out.startswith(f"{source} {kind} written to {tmp_path / 'net'}: depth ")
     assert read_config(tmp_path / "net")["provenance"]["source"] == source
 
 
@@ -134,7 +135,9 @@ def test_a_subnet_goes_to_another_system_and_back(
     out = tmp_path / f"subnet.{suffix}"
     subnet = ("--arch", tmp_path / "theirs.json")
     result = command("convert", tmp_path / "net.pth", out, *subnet, "--to", to)
-    assert (result.out, result.err) == (f"mmrazor subnet written to {out} for {to}\n", "")
+    sizes = "depth 3, embed_dim 64, num_classes 7"
+    said = f"mmrazor subnet written to {out} for {to}: {sizes}\n"
+    assert (result.out, result.err) == (said, "")
     beside = {"nni": "json"}.get(to, "yaml")
     made = {"net.pth", "theirs.json", out.name, "subnet.config.json", f"subnet.arch.{beside}"}
     assert {path.name for path in tmp_path.iterdir()} == made

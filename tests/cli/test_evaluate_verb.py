@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import vitnas
+from vitnas.data.images import read
 from vitnas.data.sources import open_data
 from vitnas.data.transforms import default_input, eval_transform
 from vitnas.folder import read_config, update_config
+from vitnas.run import model_input
 
 from .calling import files_in, refusal
 from .conftest import Command
@@ -71,6 +73,45 @@ def test_other_data_does_not_displace_the_figures_on_its_own(
     metrics = read_config(model)["metrics"]
     assert metrics["test"] == own
     assert metrics[f"test of {name}"]["data"] == name
+
+
+def test_broken_images_are_named_and_left_out_if_wanted(
+    run: Path, tmp_path: Path, command: Command
+) -> None:
+    images = write_images(tmp_path / "images", 10)
+    name, model = f"folder/{images}", run / "models" / "largest"
+    update_config(model, classes=[f"class{label:02}" for label in range(10)])
+    held = open_data(name).test
+    broken, lost = (Path(held.source.where(int(held.indices[place]))) for place in (0, 5))
+    kept = np.delete(held.indices, [0, 5])
+    broken.write_bytes(broken.read_bytes()[:-30])
+    words, before = ("evaluate", model, "--data", name), files_in(run)
+    assert refusal(command(*words)) == (
+        f"can't read image {broken}: image file is truncated; replace or delete it; training "
+        "skips it with --set skip_broken=true, evaluate and predict with --skip-broken yes"
+    )
+    assert files_in(run) == before
+    lost.write_bytes(b"")
+    result = command(*words, "--skip-broken", "yes")
+    assert result.code == 0
+    told = f"test split of {name}: skipped 2 broken images: {broken}, {lost}"
+    assert told in result.err.splitlines()
+    metrics = read_config(model)["metrics"][f"test of {name}"]
+    assert metrics["images"] == len(held) - 2
+    assert "(18 images, " in result.out
+
+    # the same images as before, so that none of training is among them
+    transform = eval_transform(model_input(read_config(model)))
+    batch = torch.stack([transform(read(held.source, index)) for index in kept.tolist()])
+    with torch.no_grad():
+        found = vitnas.load(model)(batch).argmax(1).numpy()
+    assert metrics["top1"] == pytest.approx(100 * np.mean(found == held.source.labels[kept]))
+
+    for index in kept.tolist():
+        Path(held.source.where(index)).write_bytes(b"")
+    assert refusal(command(*words, "--skip-broken", "yes")).endswith(
+        f"the test split of {name} has no image that can be read"
+    )
 
 
 def test_another_number_of_classes_is_refused(run: Path, tmp_path: Path, command: Command) -> None:

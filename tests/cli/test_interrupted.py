@@ -137,6 +137,24 @@ def table(text: str) -> list[list[str]]:
     return [line.split()[1:] for line in text.splitlines()]
 
 
+@pytest.mark.parametrize(
+    "written", [(), ("model.safetensors",), ("model.safetensors", "modeling.py")]
+)
+def test_extraction(
+    written: tuple[str, ...], searched: Path, tmp_path: Path, command: Command
+) -> None:
+    """Whichever file was being written when it was killed."""
+    whole = searched / "models" / "largest"
+    cut = tmp_path / "net"
+    cut.mkdir()
+    for name in written:
+        shutil.copy(whole / name, cut)
+    (cut / ".next.99.tmp").write_bytes(b"half")
+    for said in ("largest subnet written to", "largest subnet is in"):
+        assert said in command("extract", searched, "--arch", "largest", "--output", cut).out
+        assert files_in(cut) == files_in(whole)
+
+
 def test_finetuning(searched: Path, tmp_path: Path, command: Command) -> None:
     model = searched / "models" / "largest"
     words = ("--recipe", "digits-finetune", "--set", "epochs=2", "--set", "evaluate_every=1")

@@ -29,7 +29,7 @@ FLAGS = {
     "extract": "arch output search side trial",
     "finetune": "data device recipe root set",
     "retrain": "data device recipe root set",
-    "evaluate": "batch-size config data device root split weights",
+    "evaluate": "batch-size config data device root skip-broken split weights",
     "profile": "backend batch-size device dtype img-size latency num-classes repeats space table "
     "threads",
     "convert": "arch config lossy source space to",
@@ -37,7 +37,7 @@ FLAGS = {
     "predict": "device skip-broken top",
     "spaces": "img-size num-classes",
     "archs": "space to",
-    "runs": "under yes",
+    "runs": "dead under yes",
     "view": "host port",
     "report": "",
 }

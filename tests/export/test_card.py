@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,44 @@ def test_a_card_tells_what_is_known(digits_model: Path) -> None:
         assert told in text, told
 
 
+def test_a_card_tells_the_search_and_what_it_found(tmp_path: Path) -> None:
+    settings = {
+        "options": {"population": 20},
+        "seed": 7,
+        "scorer": "top-1",
+        "predictor": "gbrt",
+        "oversample": 4,
+        "measured_on": "cpu (a CPU, 2 threads), latency table 12ab",
+    }
+    metrics = {"latency": 0.00123456, "memory": 123456.0, "loss": 2.34567, "macs": 5.0}
+    origin = {"search": settings, "search_metrics": metrics, "search_top1": 17.2727}
+    text = card(open_shipment(save("vit", tmp_path / "m", provenance=origin)), "timm", NOTES, None)
+    for told in (
+        "| settings of the search | population=20 |",
+        "| seed of the search | 7 |",
+        "| predictor | gbrt, best of 4 |",
+        "| costs measured on | cpu (a CPU, 2 threads), latency table 12ab |",
+        "| top-1 in the search | 17.27 |",
+        "| latency in the search | 1.235 ms |",
+        "| memory in the search | 123.5 kB |",
+        "| loss in the search | 2.346 |",
+    ):
+        assert told in text, told
+    assert "macs in the search" not in text  # stand above, as multiply-adds
+    proxy = {"search": {"scorer": "dss"}, "dss": 1.25}
+    text = card(open_shipment(save("vit", tmp_path / "p", provenance=proxy)), "timm", NOTES, None)
+    assert "| dss in the search | 1.25 |" in text
+    assert "predictor" not in text
+
+
+def test_the_code_of_a_card_is_python(tmp_path: Path) -> None:
+    for name, notes in (("vit", NOTES), ("stock", {**NOTES, "stock": True})):
+        text = card(open_shipment(save(name, tmp_path / name)), "timm", notes, None)
+        code = text.split("```python\n", 1)[1].split("```", 1)[0]
+        names = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+        assert names <= {"sys", "timm", "model", "config", "transform"}
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -97,7 +136,14 @@ def test_what_a_record_says_never_becomes_markup(
     info: dict[str, Any] = {
         "classes": [hostile] * 10,
         "data": {"name": hostile, "how": {"train": hostile}, "seed": hostile},
-        "provenance": {"chosen": hostile, "limits": [hostile], "training": {"x": hostile}},
+        "provenance": {
+            "chosen": hostile,
+            "limits": [hostile],
+            "training": {"x": hostile},
+            "search": {"options": {hostile: hostile}, "scorer": hostile, "predictor": hostile},
+            "search_metrics": {hostile: number},
+            hostile: number,
+        },
         "metrics": {hostile: {"top1": number, "data": hostile}, "test": [hostile]},
     }
     folder = save("vit", tmp_path_factory.mktemp("x") / "model", **info)

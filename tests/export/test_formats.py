@@ -11,10 +11,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import vitnas
 from vitnas.cost import conditions, onnx_runtime
+from vitnas.data.sources import open_data
 from vitnas.errors import InputError
 from vitnas.export import agreement, executorch_file, export_model, int8, onnx_file, torch_export
 from vitnas.export.shipment import open_shipment
@@ -105,6 +107,20 @@ def test_int8_measures_what_it_does_to_the_accuracy(int8_export: Any, saved: Pat
     assert f"int8 changes it by {notes['top1_change']:+.2f} points" in card
     config = json.loads((int8_export.path / "config.json").read_text())
     assert config["export"] == {"to": "int8", **notes}
+
+
+def test_int8_names_a_broken_image(saved: Path, tmp_path: Path) -> None:
+    for label in range(10):
+        images = tmp_path / "images" / f"class{label}"
+        images.mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), label).save(images / f"{number}.png")
+    name = f"folder/{tmp_path / 'images'}"
+    test = open_data(name).test
+    Path(test.source.where(int(test.indices[0]))).write_bytes(b"")
+    with pytest.raises(InputError, match=r"can't read image .*; replace or delete it; "):
+        export_model(saved / "vit", "int8", tmp_path / "out", data=name)
+    assert not (tmp_path / "out").exists()
 
 
 def test_int8_accuracies_are_those_of_evaluate(int8_export: Any, saved: Path) -> None:

@@ -144,6 +144,13 @@ def test_a_supernet_is_no_model_to_ship(tmp_path: Path) -> None:
         export_model(vitnas.save(net, tmp_path / "net"), "timm")
 
 
+def test_a_name_says_the_run_of_a_model_inside_one(tmp_path: Path) -> None:
+    folder = save("vit", tmp_path / "digits" / "models" / "evolution")
+    assert open_shipment(folder).name == "evolution"
+    (tmp_path / "digits" / "supernet").mkdir()
+    assert open_shipment(folder).name == "digits-evolution"
+
+
 def test_random_images_are_the_same_each_time(digits_model: Path) -> None:
     shipped = open_shipment(digits_model)
     assert torch.equal(shipped.images(3), shipped.images(3))

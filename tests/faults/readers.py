@@ -12,7 +12,7 @@ from vitnas.cli.target import read_arch
 from vitnas.cost.conditions import Settings
 from vitnas.cost.table import LatencyTable, TableError
 from vitnas.errors import InputError
-from vitnas.interop import cream, mmrazor, nni
+from vitnas.interop import cream, mmrazor, nni, s3, vitas
 from vitnas.train.metrics import read_metrics
 from vitnas.train.reading import load_recipe
 
@@ -73,6 +73,14 @@ RECORDS: dict[str, tuple[Any, Read]] = {
     "mmrazor.json": (
         mmrazor.foreign(vitnas.arch("mmrazor-autoformer-base")),
         lambda path: mmrazor.arch(json.loads(path.read_text())),
+    ),
+    "vitas.json": (
+        vitas.foreign(vitnas.arch("vitas-a")),
+        lambda path: vitas.arch(json.loads(path.read_text())),
+    ),
+    "s3.json": (
+        s3.foreign(vitnas.arch("s3-tiny")),
+        lambda path: s3.arch(json.loads(path.read_text())),
     ),
     "cream.json": (
         cream.foreign(vitnas.arch("autoformer-tiny")),

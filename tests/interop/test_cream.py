@@ -234,6 +234,9 @@ NAME = "autoformer_cls_norel_cqkv_abs"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"depth": 2}, "of this config; unexpected: blocks.2.attn.proj.bias, "),
+        ({"num_classes": 9}, "wrong shape: head.bias is (10,), expected (9,), head.weight"),
+        ({"relative_position": True}, "of this config; missing: blocks.0.attn.rel_pos_embed_k"),
         ({"embed_dim": None}, "official AutoFormer config: embed_dim is None, not whole"),
         ({"depht": 3}, "unknown official AutoFormer argument 'depht'; did you mean 'depth'?"),
         ({"scale": True}, "official AutoFormer config: scale=True is not supported"),
@@ -249,9 +252,33 @@ def test_malformed_configs_are_refused(changes: dict[str, Any], message: str) ->
         cream.load(recorded.weights, {**recorded.config, **changes})
 
 
-def test_missing_arguments_are_listed() -> None:
-    with pytest.raises(InputError, match="config: embed_dim, depth, num_heads missing"):
-        cream.load({}, {"img_size": 32})
+GP = "autoformer_gp_rel_cqkv_abs_h3"
+
+
+@pytest.mark.parametrize("kept", [(), ("gp",), ("num_classes", "depth"), ("img_size", "embed_dim")])
+def test_what_a_config_lacks_is_read_off_the_weights(kept: tuple[str, ...]) -> None:
+    recorded = case(GP)
+    net = cream.load(recorded.weights, {name: recorded.config[name] for name in kept}).eval()
+    with torch.no_grad():
+        logits = net(recorded.tensors["input"], cream.arch(recorded.subnets[1]))
+    assert_official(logits, recorded.tensors["logits.1"])
+
+
+@pytest.mark.parametrize("lacks", list(case(GP).config))
+def test_any_argument_may_be_left_out(lacks: str) -> None:
+    recorded = case(GP)
+    config = {name: value for name, value in recorded.config.items() if name != lacks}
+    assert cream.load(recorded.weights, config).config == net_of(GP).config
+
+
+def test_a_config_comes_before_the_arguments_of_a_training() -> None:
+    weights, args = case(NAME).weights, {"gp": False, "change_qkv": True, "no_abs_pos": False}
+    assert cream.load(weights, {}).config.pool == "avg"
+    assert cream.load(weights, {}, args=args).config.pool == "token"
+    assert cream.load(weights, {"depth": 3}, args=args).config == net_of(NAME).config
+    assert cream.load(weights, {"gp": True}, args=args).config.pool == "avg"
+    with pytest.raises(InputError, match=r"missing: blocks\.0\.attn\.rel_pos_embed"):
+        cream.load(weights, {}, args={**args, "relative_position": True})
 
 
 def test_inert_arguments_are_accepted() -> None:
@@ -277,7 +304,7 @@ def test_misfitting_weights_are_listed_in_official_names() -> None:
 
 def test_our_own_state_is_not_taken_for_the_official() -> None:
     recorded = case(NAME)
-    with pytest.raises(InputError, match=r"missing: .*unexpected: .*blocks\.0\.mlp\.fc1\.bias"):
+    with pytest.raises(InputError, match=r"weights: blocks\.0\.fc1\.weight, .* missing"):
         cream.load(net_of(NAME).state_dict(), recorded.config)
 
 
@@ -312,11 +339,10 @@ def test_the_official_yaml_is_a_config() -> None:
     names = ("MLP_RATIO", "NUM_HEADS", "EMBED_DIM", "DEPTH")
     sizes = {name: recorded.config[name.lower()] for name in names}
     whole = {"SUPERNET": sizes, "SEARCH_SPACE": {}}
-    rest = {"img_size": 32, "patch_size": 8, "num_classes": 10}
-    with pytest.raises(InputError, match="wrong shape"):
-        cream.load(recorded.weights, whole)
-    sizes |= rest
     net, direct = cream.load(recorded.weights, whole), net_of("autoformer_gp_rel_cqkv_abs_h3")
     arch = cream.arch(recorded.subnets[1])
     images = recorded.tensors["input"]
     assert torch.equal(net.eval()(images, arch), direct(images, arch))
+    assert cream.load(recorded.weights, {**whole, "gp": False}).config.pool == "token"
+    with pytest.raises(InputError, match=r"wrong shape: head\.bias"):
+        cream.load(recorded.weights, {**whole, "num_classes": 1000})

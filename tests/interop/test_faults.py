@@ -70,15 +70,3 @@ def test_every_single_fault_is_named(name: str, how: str) -> None:
         assert len(str(refused.value)) < 300
         tried += 1
     assert tried >= (3 if how == "transposed" else 10)
-
-
-def test_a_network_without_positions_is_said_to_be_one(caplog: pytest.LogCaptureFixture) -> None:
-    part = state("nni")
-    del part["pos_embed.pos_embed"]
-    module = original("nni")
-    assert not module.infer_config(part)["absolute_position"]
-    assert caplog.messages == [
-        "no pos_embed.pos_embed: read as a network with absolute_position off"
-    ]
-    module.load(part, {"absolute_position": False})
-    assert len(caplog.messages) == 1

@@ -48,6 +48,6 @@ def convert(
     from vitnas.interop.convert import run
 
     made = run(checkpoint, target, source, to, subnet, searched, given, lossy == "yes")
-    what = f"{made.source} {made.kind} written to {made.path}"
-    say(what if to is None else f"{what} for {to}")
+    whom = "" if to is None else f" for {to}"
+    say(f"{made.source} {made.kind} written to {made.path}{whom}: {made.sizes}")
     return made.path

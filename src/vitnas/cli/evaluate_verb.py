@@ -14,6 +14,7 @@ from vitnas.zoo import entries
 
 if TYPE_CHECKING:
     from vitnas.data.cache import EvalSet
+    from vitnas.data.images import Split
     from vitnas.data.sources import Data
     from vitnas.data.transforms import Input
     from vitnas.evaluate import Scores
@@ -40,6 +41,7 @@ def evaluate(
     split: Literal["test", "search"] = "test",
     batch_size: Number = 256,
     device: Name = "auto",
+    skip_broken: Literal["no", "yes"] = "no",
 ) -> Scores:
     """Print top-1, top-5, loss and throughput of a saved model, and keep them in its config.json.
 
@@ -58,6 +60,7 @@ def evaluate(
         split: test, or the search split that selection used.
         batch_size: images evaluated together.
         device: auto, cpu, cuda, cuda:1 or mps.
+        skip_broken: yes leaves out images of the split that can't be read, and names them.
     """
     if weights is not None:
         task = _of_weights(str(model), weights, config, data, root)
@@ -70,6 +73,8 @@ def evaluate(
 
     images = task.images
     held = images.test if split == "test" else images.search
+    if skip_broken == "yes":
+        held = _without_broken(held, f"{split} split of {images.name}")
     scores = _scores(task.net, eval_cache(held, task.input), batch_size, device)
     if weights is None:
         _keep(model, task.record, split, {"data": images.name, **scores.to_dict()})
@@ -121,6 +126,39 @@ def _of_weights(
         f"{height}x{width} crop is {input.crop_pct:.3g} of the shorter side"
     )
     return _Task(found, images, input, record)
+
+
+def _without_broken(held: Split, what: str) -> Split:
+    """Leave the broken images out of a split, after a warning.
+
+    The data are not split again without them: that could bring images of training into the split.
+
+    Raises:
+        InputError: no image is left.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    from vitnas.data.images import Split, read
+    from vitnas.data.splits import some
+
+    def good(index: int) -> bool:
+        try:
+            read(held.source, index)
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor() as pool:
+        fine = np.fromiter(pool.map(good, held.indices.tolist()), dtype=bool)
+    broken = [held.source.where(index) for index in held.indices[~fine].tolist()]
+    if not broken:
+        return held
+    if not fine.any():
+        raise InputError(f"the {what} has no image that can be read")
+    _log.warning("%s: skipped %d broken images: %s", what, len(broken), some(broken))
+    return Split(held.source, held.indices[fine])
 
 
 def _scores(net: Any, held: EvalSet, batch_size: int, device: str) -> Scores:

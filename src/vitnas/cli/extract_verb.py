@@ -100,6 +100,7 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
     found = chosen(settings, records, costs, trial)
     which = "best" if trial is None else f"trial {trial}"
     measured = settings.scorer == TOP1
+    guessed = {"predictor": settings.predictor, "oversample": settings.oversample}
     how = {
         "chosen": f"{which} of {len(records)} subnets by {settings.strategy} search"
         + ("" if measured else f" of {settings.scorer}, a proxy"),
@@ -110,9 +111,13 @@ def _from_search(run: Path, search: str, trial: int | None) -> tuple[Arch, str, 
             "options": dict(settings.options),
             "seed": settings.seed,
             "evaluated": len(records),
+            "scorer": settings.scorer,
+            **(guessed if settings.predictor else {}),
+            **({"measured_on": settings.measured_on} if settings.measured_on else {}),
         },
         "trial": found.number,
         **({"search_top1": found.score} if measured else {settings.scorer: found.score}),
+        "search_metrics": found.metrics,
     }
     return found.arch, search if trial is None else f"{search}-{trial}", how
 
@@ -138,8 +143,9 @@ def _is_there(target: Path, arch: Arch, provenance: dict[str, Any]) -> bool:
     Raises:
         InputError: it holds something else.
     """
-    from vitnas import folder
+    from vitnas import files, folder
 
+    files.delete_abandoned(target)
     found = {path.name for path in target.iterdir()} if target.is_dir() else set()
     if found <= {folder.WEIGHTS, folder.MODELING}:  # absent, or not written to its end
         return False

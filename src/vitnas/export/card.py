@@ -17,6 +17,8 @@ from vitnas.arch import Arch
 from vitnas.export import usage
 from vitnas.export.markdown import fenced, plain, table
 from vitnas.export.shipment import Shipment
+from vitnas.search.limits import unit
+from vitnas.search.records import TOP1
 
 LICENCES = (
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0"),
@@ -150,6 +152,7 @@ def _provenance(record: Mapping[str, Any]) -> Iterator[str]:
         "chosen": origin.get("chosen"),
         "ranked on": origin.get("ranked_on"),
         "limits": ", ".join(map(str, origin.get("limits") or ())) or None,
+        **_search(origin),
         "search space": _mapping(origin.get("space")).get("name"),
         "training": origin.get("training"),
         "converted from": origin.get("source"),
@@ -163,6 +166,31 @@ def _provenance(record: Mapping[str, Any]) -> Iterator[str]:
         if value:
             block = fenced(json.dumps(value, indent=2), "json")
             yield f"<details><summary>{title}</summary>\n\n{block}\n\n</details>"
+
+
+def _search(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how it was searched, and what the search knew of the model it found."""
+    search = _mapping(origin.get("search"))
+    predictor, scorer = search.get("predictor"), str(search.get("scorer", TOP1))
+    score = origin.get("search_top1" if scorer == TOP1 else scorer)
+    found = {scorer: score, **_mapping(origin.get("search_metrics"))}
+    options = _mapping(search.get("options"))
+    return {
+        "settings of the search": ", ".join(f"{name}={one}" for name, one in options.items()),
+        "seed of the search": search.get("seed"),
+        "predictor": f"{predictor}, best of {search.get('oversample')}" if predictor else None,
+        "costs measured on": search.get("measured_on"),
+        **{
+            f"{name} in the search": _quantity(name, value)
+            for name, value in found.items()
+            if _is_number(value) and name not in ("params", "macs")  # stand under Model
+        },
+    }
+
+
+def _quantity(metric: str, value: float) -> str:
+    symbol, size = unit(metric, value)
+    return f"{value / size:.4g} {symbol}".strip()
 
 
 def _licence(to: str, licence: str | None) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas import run as layout
 from vitnas.errors import InputError, unknown
-from vitnas.export.folders import check_free, new_folder
 from vitnas.export.shipment import open_shipment, shareable, static_record
+from vitnas.folders import check_free, new_folder
 
 if TYPE_CHECKING:
     from vitnas.data.sources import Data

@@ -40,7 +40,8 @@ def fill(shipped: Shipment, folder: Path, data: Data) -> dict[str, Any]:
     """Write the quantised `model.onnx`; return its accuracy and the model's on the test split.
 
     Raises:
-        InputError: the ONNX model before quantisation gives other logits than the model.
+        InputError: the ONNX model before quantisation gives other logits than the model, or an
+            image is broken.
     """
     from vitnas.data.cache import eval_cache
 

@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 class Shipment:
     """A static model in evaluation mode, and its record as it may leave this machine.
 
-    `name` is that of its folder, or of the run's where the folder has the name of a search.
+    `name` is that of its folder; inside a run, where that is mostly the name of a search, the run's
+    name comes first.
     """
 
     name: str
@@ -90,7 +91,13 @@ def open_shipment(folder: Path) -> Shipment:
     known = {name: value for name, value in record.items() if name in _FIELDS}
     shared = {**shareable(known), "input": asdict(input)}
     class_names(shared)
-    return Shipment(folder.resolve().name, model, shared, input)
+    return Shipment(_name(folder.resolve()), model, shared, input)
+
+
+def _name(folder: Path) -> str:
+    run = folder.parent.parent
+    inside = folder.parent.name == layout.MODELS and (run / layout.SUPERNET).is_dir()
+    return f"{run.name}-{folder.name}" if inside and run.name else folder.name
 
 
 def class_names(record: dict[str, Any]) -> tuple[str, ...]:

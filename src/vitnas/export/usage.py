@@ -24,7 +24,7 @@ def _timm(notes: Mapping[str, Any]) -> str:
             "timm alone loads it, from a folder as here or from the hub (`hf-hub:OWNER/NAME`):\n\n"
             + fenced(f"import timm\n\n{code}", "python")
         )
-    first = "import sys\n\nimport timm\n\nsys.path.insert(0, FOLDER)\nimport modeling\n\n"
+    first = 'import sys\n\nimport timm\n\nsys.path.insert(0, "FOLDER")\nimport modeling\n\n'
     return (
         "timm and torch load it; `modeling.py`, which comes with it, registers the architecture "
         f"`{notes['architecture']}`:\n\n{fenced(first + code, 'python')}\n\n"

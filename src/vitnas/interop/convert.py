@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +15,7 @@ from vitnas import files
 from vitnas.arch import Arch, check_arch
 from vitnas.errors import InputError
 from vitnas.folder import load, read_config, save
+from vitnas.folders import new_folder
 from vitnas.interop import checkpoint
 from vitnas.interop.originals import (
     SOURCES,
@@ -76,11 +74,12 @@ def convert(
 
 
 class Converted(NamedTuple):
-    """What was written where, and whose weights it has: a system's, or vitnas's own."""
+    """What was written where, whose weights it has (a system's, or vitnas's own), how large."""
 
     path: Path
     source: str
     kind: str
+    sizes: str
 
 
 def run(
@@ -104,16 +103,16 @@ def run(
         _check_folder(path, target)
         net, provenance = read_net(path, source, config, space)
         found, kind = _subnet(net, arch, path)
-        with _whole(target) as unfinished:
+        with new_folder(target) as unfinished:
             save(found, unfinished, provenance=provenance)
-        return Converted(target, provenance["source"], kind)
+        return Converted(target, provenance["source"], kind, _sizes(found))
     module = original(to, "checkpoint format")
     if checkpoint.check_suffix(target).exists():
         raise InputError(f"{target} is there already; name a new file")
     net, provenance = open_net(path, source, config)
     found, kind = _subnet(net, arch, path)
     _write(found, target, to, module, space, lossy)
-    return Converted(target, provenance["source"], kind)
+    return Converted(target, provenance["source"], kind, _sizes(found))
 
 
 def read_net(
@@ -135,28 +134,40 @@ def read_net(
     found = source if source is not None else recognise(state)
     _check_source(path, found, state)
     module = original(found)
-    if config is not None:
-        given = dict(config)
-    elif args and found == "cream":
-        given = module.infer_config(state, args)
-    else:
-        given = module.infer_config(state)
-    net = module.load(state, given, space, **getattr(module, "FAITHFUL", {}))
+    told = {"args": args} if args and found == "cream" else {}
+    given = dict(config) if config is not None else module.infer_config(state, **told)
+    net = module.load(state, given, space, **told, **getattr(module, "FAITHFUL", {}))
     _tell_input(net, found)
     return net, {"source": found, "file": path.name, "config": given}
 
 
 def _tell_input(net: Any, source: str) -> None:
     """Keep with a net how its system prepares images."""
-    supernet = isinstance(net, Supernet)
-    options = net.config.to_dict() if supernet else net.vitnas_config["options"]
+    _, options = _described(net)
     input = evaluation_input(source, tuple(options["img_size"]), options["in_chans"])
     if input is None:
         return
-    if supernet:
+    if isinstance(net, Supernet):
         net.input = asdict(input)
     else:
         net.vitnas_config["input"] = asdict(input)
+
+
+def _described(net: Any) -> tuple[Arch, dict[str, Any]]:
+    """Return the architecture of a net, a supernet's largest, and the options."""
+    if isinstance(net, Supernet):
+        return net.largest, net.config.to_dict()
+    return Arch.from_dict(net.vitnas_config["arch"]), net.vitnas_config["options"]
+
+
+def _sizes(net: nn.Module) -> str:
+    """Return what tells a network that lost some of its tensors, in words."""
+    arch, options = _described(net)
+    depth, width = (
+        "/".join(map(str, value)) if isinstance(value, tuple) else value
+        for value in (arch["depth"], arch["embed_dim"])
+    )
+    return f"depth {depth}, embed_dim {width}, num_classes {options['num_classes']}"
 
 
 def subnet_of(net: nn.Module, arch: Arch, path: Path) -> nn.Module:
@@ -219,9 +230,9 @@ def _write(
         record: Any = net.vitnas_config
         suffix, text = describe_arch(Arch.from_dict(record["arch"]), to, space)
         beside[f".arch.{suffix}"] = text
-    checkpoint.write(state, target, module.WRAPPER)
     for suffix, text in beside.items():
         files.write(target.with_suffix(suffix), text)
+    checkpoint.write(state, target, module.WRAPPER)  # last: where it is, everything is
 
 
 def _check_folder(path: Path, folder: Path) -> None:
@@ -234,16 +245,3 @@ def _check_folder(path: Path, folder: Path) -> None:
         raise InputError(f"{folder} is not empty; name a new folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"can't write {folder}: it is a file; name a new folder")
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Give a folder beside the named one to write to, which takes its name in the end."""
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        yield unfinished
-        unfinished.replace(folder)
-    except OSError as error:
-        raise InputError(f"can't write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -25,22 +25,15 @@ if TYPE_CHECKING:
 
     from vitnas.supernet import Supernet
 
-_DEFAULTS = {
-    "img_size": 224,
-    "patch_size": 16,
-    "in_chans": 3,
-    "num_classes": 1000,
-    "mlp_ratio": 4.0,
-    "qkv_bias": True,
-    "gp": False,
-    "relative_position": False,
-    "change_qkv": False,
-    "abs_pos": True,
-    "max_relative_position": 14,
-    "pre_norm": True,
-}
-_COMMAND = {"gp": True, "relative_position": True, "change_qkv": True, "max_relative_position": 14}
-"""The flags of every published command, which a YAML file does not have."""
+_FLAGS = ("gp", "change_qkv", "relative_position")
+"""Arguments of the training that the constructor gets under the same names."""
+
+_SHOWN = {name: name for name in ("abs_pos", "relative_position", "qkv_bias")}
+"""Arguments that the names of tensors show, and what they are called here."""
+
+_ASKED = {"img_size": ("pos_embed", "the image size"), "num_classes": ("head", "the classes")}
+"""Arguments that are asked for where the weights lack a tensor."""
+
 _REQUIRED = ("embed_dim", "depth", "num_heads")
 _SAME = (
     *("img_size", "patch_size", "in_chans", "num_classes", "qkv_bias", "abs_pos"),
@@ -64,7 +57,10 @@ HEAD_DIM = common.HEAD_DIM
 
 
 def load(
-    state_dict: Mapping[str, Tensor], config: Mapping[str, Any], space: Space | None = None
+    state_dict: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    space: Space | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> Supernet:
     """Make a supernet of official AutoFormer weights; every subnet has the official logits.
 
@@ -72,8 +68,9 @@ def load(
         state_dict: the official `model` state.
         config: the official constructor's arguments, in its names (embed_dim, depth, num_heads,
             mlp_ratio, gp, relative_position, change_qkv, abs_pos, ...), or the official YAML with
-            its part SUPERNET, which stands for the flags of the published commands.
+            its part SUPERNET. What it lacks is as `infer_config` has it.
         space: the architectures to serve; by default all that fit inside the largest.
+        args: the arguments of the training that a checkpoint carries; the config comes first.
 
     Raises:
         InputError: an unknown or unsupported argument, or weights that don't fit it.
@@ -81,7 +78,10 @@ def load(
     from vitnas.interop.checkpoint import misfits, refuse
     from vitnas.supernet import Supernet
 
-    given = _read_config(config)
+    said = {**_said(args or {}), **_read_config(config)}
+    inferred = _infer(state_dict, args or {})
+    given = _checked({**inferred, **said})
+    holding.tell_absent(inferred, said, _SHOWN)
     net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
     own = net.state_dict()
     theirs = {name: _theirs(name) for name in own}
@@ -103,46 +103,59 @@ def infer_config(
 
     What shapes can't show, mean pooling (gp) and change_qkv, is taken from the arguments of the
     training that a checkpoint carries, else as in every published command: both on. Images are
-    taken to be square.
+    taken to be square. What is off because no name shows it is told in a warning.
 
     Raises:
         InputError: these are not official AutoFormer weights, or they have no position table, from
-            which the image size is read.
+            which the image size is read, or no head.
     """
+    said = _said(args or {})
+    inferred = _infer(state_dict, args or {})
+    found = _checked({**inferred, **said})
+    holding.tell_absent(inferred, said, _SHOWN)
+    return found
+
+
+def _infer(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that weights show, and what the published commands have where they can't."""
 
     def size(name: str, dim: int, dims: int) -> int:
-        found = common.size(state_dict, name, dim, dims, _ORIGINAL)
+        found = common.size(state, name, dim, dims, _ORIGINAL)
         if found is None:
             raise InputError(f"not {_ORIGINAL} weights: {name} missing")
         return found
 
-    args = args or {}
-    embed = common.embed_dim(state_dict, _theirs, _ORIGINAL)
-    hidden = common.hidden_dim(state_dict, _theirs, _ORIGINAL, 0)
+    embed = common.embed_dim(state, _theirs, _ORIGINAL)
+    hidden = common.hidden_dim(state, _theirs, _ORIGINAL, 0)
     patch, channels = (size("patch_embed_super.proj.weight", dim, 4) for dim in (3, 1))
-    if "pos_embed" in state_dict:
-        image = math.isqrt(size("pos_embed", 1, 3) - 1) * patch
-    elif "input_size" in args:
-        image = args["input_size"]
-    else:
-        raise InputError("the weights have no pos_embed to read the image size from; give a config")
-    table = common.table_rows(state_dict, _theirs, _ORIGINAL)
-    return {
-        "img_size": image,
+    table = common.table_rows(state, _theirs, _ORIGINAL)
+    found = {
         "patch_size": patch,
         "in_chans": channels,
         "embed_dim": embed,
-        "depth": common.count_blocks(state_dict),
+        "depth": common.count_blocks(state),
         "num_heads": embed // HEAD_DIM,
         "mlp_ratio": mlp_ratio(embed, hidden),
-        "num_classes": size("head.weight", 0, 2),
-        "qkv_bias": common.shows(state_dict, _theirs, ("attn.qkv.bias",)),
-        "gp": bool(args.get("gp", True)),
+        "qkv_bias": common.shows(state, _theirs, ("attn.qkv.bias",)),
+        "gp": True,
         "relative_position": table is not None,
-        "change_qkv": bool(args.get("change_qkv", True)),
-        "abs_pos": "pos_embed" in state_dict,
+        "change_qkv": True,
+        "abs_pos": "pos_embed" in state,
         "max_relative_position": 14 if table is None else table // 2 - 1,
+        "pre_norm": True,
     }
+    if "pos_embed" in state:
+        found["img_size"] = math.isqrt(max(0, size("pos_embed", 1, 3) - 1)) * patch
+    elif "input_size" in args:
+        found["img_size"] = args["input_size"]
+    classes = common.num_classes(state, _theirs, _ORIGINAL)
+    return {**found, "num_classes": classes} if classes else found
+
+
+def _said(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the arguments of a training say of the network, as the official code reads it."""
+    said = {name: bool(args[name]) for name in _FLAGS if name in args}
+    return {**said, "abs_pos": not args["no_abs_pos"]} if "no_abs_pos" in args else said
 
 
 def dump(net: nn.Module, *, space: Space | None = None, lossy: bool = False) -> dict[str, Tensor]:
@@ -304,22 +317,26 @@ def describes(foreign: Any) -> bool:
 
 
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config says; of the official YAML that is SUPERNET and what stands beside."""
     if isinstance(config.get("SUPERNET"), Mapping):
+        beside = {name: value for name, value in config.items() if not str(name).isupper()}
         sizes = {name.lower(): value for name, value in config["SUPERNET"].items()}
-        return _read_config({**_COMMAND, **sizes})
-    missing = [name for name in _REQUIRED if name not in config]
-    if missing:
-        raise InputError(f"official AutoFormer config: {', '.join(missing)} missing")
-    for name in _REQUIRED:
-        if not isinstance(config[name], int):
-            raise InputError(f"official AutoFormer config: {name} is {config[name]!r}, not whole")
-    known = {*_DEFAULTS, *_REQUIRED, *_INERT, *_OFF}
+        return _read_config({**beside, **sizes})
+    known = {*_SAME, *_REQUIRED, *_FLAGS, "mlp_ratio", "pre_norm", *_INERT, *_OFF}
     for name, value in config.items():
         if name not in known:
             raise unknown("official AutoFormer argument", name, known)
         if name in _OFF and value:
             raise InputError(f"official AutoFormer config: {name}={value!r} is not supported")
-    given = {**_DEFAULTS, **config}
+        if name in _REQUIRED and not isinstance(value, int):
+            raise InputError(f"official AutoFormer config: {name} is {value!r}, not whole")
+    return dict(config)
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    for name, (tensor, what) in _ASKED.items():
+        if name not in given:
+            raise InputError(f"the weights have no {tensor} to read {what} from; give a config")
     if given["change_qkv"] and given["embed_dim"] != HEAD_DIM * given["num_heads"]:
         raise InputError(
             f"official AutoFormer config: with change_qkv, embed_dim must be {HEAD_DIM} times "

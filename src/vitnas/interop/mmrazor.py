@@ -37,6 +37,13 @@ _NAMES = {
     ".attn.v.": ".attn.w_vs.",
     **common.TABLES,
 }
+_SHOWN = {
+    "qkv_bias": "qkv_bias",
+    "use_final_norm": "final_norm",
+    "num_classes": "num_classes",
+}
+"""Arguments that the names of tensors show, and what they are called here."""
+
 _MARKS = (".attn.w_qs.", ".attn.w_ks.", ".attn.w_vs.", "backbone.patch_embed.projection.")
 _WIDE = ("cls_token", "pos_embed")
 _SETTING = {
@@ -73,7 +80,9 @@ def load(
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
     given = _read_config(config)
-    given = {**infer_config(state_dict), **given}
+    inferred = _infer(state_dict)
+    holding.tell_absent(inferred, given, _SHOWN)
+    given = {**inferred, **given}
     state = {name: tensor for name, tensor in state_dict.items() if not _is_mask(name)}
     theirs, setting = _names(state), given.get("arch_setting") or {}
     arch = common.infer_arch(state, theirs, _ORIGINAL, setting.get("mlp_ratios", ()))
@@ -88,9 +97,17 @@ def load(
 def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the arguments that weights imply. Images are square, as MMRazor's are.
 
+    What is off because no name shows it is told in a warning.
+
     Raises:
         InputError: these are not MMRazor's weights.
     """
+    found = _infer(state_dict)
+    holding.tell_absent(found, {}, _SHOWN)
+    return found
+
+
+def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     theirs = _names(state_dict)
 
     def size(name: str, dim: int, dims: int) -> int | None:

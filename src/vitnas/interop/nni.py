@@ -7,7 +7,6 @@ takes the first heads of each, so the biases are nested as in this package.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -53,9 +52,17 @@ _NAMES = {
     ".mlp.": ".",
     **common.TABLES,
 }
+_SHOWN = {
+    "absolute_position": "abs_pos",
+    "rpe": "relative_position",
+    "qkv_bias": "qkv_bias",
+    "pre_norm": "final_norm",
+    "num_labels": "num_classes",
+}
+"""Arguments that the names of tensors show, and what they are called here."""
+
 _TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
 _MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
-_log = logging.getLogger(__name__)
 _GENE = re.compile(r"(mlp_ratio|num_head)_(\d+)$")
 
 
@@ -76,7 +83,9 @@ def load(
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
     given = _read_config(config)
-    given = {**_infer(state_dict), **given}
+    inferred = _infer(state_dict)
+    holding.tell_absent(inferred, given, _SHOWN)
+    given = {**inferred, **given}
     if "img_size" not in given:
         raise InputError(
             "the weights have neither pos_embed.pos_embed nor tables of relative positions to read "
@@ -97,14 +106,14 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
     What they can't show is taken as in every preset: `global_pooling` on and no `qk_scale`. Images
     are square, as NNI's are; their size is read from the positions, else from the tables of
-    relative positions, which reach as far as an image has patches.
+    relative positions, which reach as far as an image has patches. What is off because no name
+    shows it is told in a warning.
 
     Raises:
         InputError: these are not NNI's weights.
     """
     found = _infer(state_dict)
-    if not found["absolute_position"]:
-        _log.warning("no pos_embed.pos_embed: read as a network with absolute_position off")
+    holding.tell_absent(found, {}, _SHOWN)
     return found
 
 

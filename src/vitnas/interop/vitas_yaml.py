@@ -19,6 +19,7 @@ from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.space import DEEPEST
 
 _STAGES = ("init_stem", "Block", "Norm", "FC")
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
@@ -105,6 +106,8 @@ def read(config: Any) -> Official:
         classes=_whole("number of classes", head[4])[0],
         qkv=given.get("qkv", 0),
     )
+    if found.slots > DEEPEST:
+        raise _fault(f"there are {found.slots} blocks; it has at most {DEEPEST}")
     if found.attn % 3:
         raise _fault(f"the attention width is {found.attn}; it must be a multiple of 3")
     if found.qkv not in (0, 1, 2):

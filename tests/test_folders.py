@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vitnas.errors import InputError
-from vitnas.export.folders import new_folder
+from vitnas.folders import new_folder
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from vitnas.export.folders import new_folder
+from vitnas.folders import new_folder
 with new_folder(Path(sys.argv[1])) as made:
     (made / "half").write_text("x")
     print("ready", flush=True)

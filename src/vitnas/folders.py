@@ -1,7 +1,7 @@
 """Folders that are either whole or absent: filled beside their place, then renamed.
 
 A process that is killed leaves what it had written beside the target. It held a lock on that
-folder, which the system lets go of, so the next export to the same place can tell and deletes it.
+folder, which the system lets go of, so the next one to the same place can tell and deletes it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_free(target: Path) -> None:
     except OSError as error:
         raise InputError(f"can't read {target}: {error.strerror or error}") from error
     if taken:
-        raise InputError(f"{target} is there already; delete it, or name another with --out")
+        raise InputError(f"{target} is there already; delete it, or name another folder")
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _delete_abandoned(target: Path) -> None:
-    """Delete what killed exports to the same place left: folders that nobody holds a lock on."""
+    """Delete what killed processes left for the same place: folders that nobody holds a lock on."""
     for folder in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
