@@ -202,6 +202,19 @@ def test_weights_that_do_not_fit_are_named() -> None:
         s3.infer_config(recorded.weights)
 
 
+def test_a_head_and_biases_that_are_not_there_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = case(NAMES[0])
+    state = s3.dump(s3.load(recorded.weights, recorded.config))
+    s3.infer_config(state)
+    assert not caplog.messages
+    left = {name: t for name, t in state.items() if not re.search(r"qkv\.bias$|^head\.", name)}
+    assert s3.infer_config(left)["num_classes"] == 0
+    (told,) = caplog.messages
+    assert told.startswith(
+        "no biases of q, k and v, no head: read as a network with qkv_bias false, num_classes 0; "
+    )
+
+
 def test_what_the_official_code_can_not_have_is_refused() -> None:
     with pytest.raises(InputError, match="has no autoformer architectures"):
         s3.foreign(vitnas.arch("autoformer-tiny"))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError
+from vitnas.interop.holding import tell_absent
 from vitnas.interop.shapes import num_classes, vote
 from vitnas.models.swin import TABLE
 from vitnas.models.vit import mlp_ratio
@@ -30,7 +31,8 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the constructor's arguments that official weights imply.
 
     The image size is read from the masks of shifted blocks; images are taken to be square. Windows
-    are those that take effect, which can be smaller than the configured ones.
+    are those that take effect, which can be smaller than the configured ones. What is off because
+    no name shows it is told in a warning.
 
     Raises:
         InputError: these are not official S3 weights, or no block of theirs is shifted.
@@ -48,7 +50,7 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         [_window(state_dict, block, width // _HEAD_DIM) for block in row]
         for row, width in zip(blocks, widths, strict=True)
     ]
-    return {
+    found = {
         "img_size": _grid(state_dict, windows) * patch.shape[-1],
         "patch_size": patch.shape[-1],
         "in_chans": patch.shape[1],
@@ -62,6 +64,8 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             [mlp_ratio(width, n) for n in row] for width, row in zip(widths, hidden, strict=True)
         ],
     }
+    tell_absent(found, {}, {name: name for name in ("qkv_bias", "num_classes")})
+    return found
 
 
 def _depths(names: Iterable[str]) -> list[int]:
