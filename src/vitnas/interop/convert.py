@@ -230,9 +230,15 @@ def _write(
         record: Any = net.vitnas_config
         suffix, text = describe_arch(Arch.from_dict(record["arch"]), to, space)
         beside[f".arch.{suffix}"] = text
-    for suffix, text in beside.items():
-        files.write(target.with_suffix(suffix), text)
-    checkpoint.write(state, target, module.WRAPPER)  # last: where it is, everything is
+    written: list[Path] = []
+    try:
+        for suffix, text in beside.items():
+            written.append(files.write(target.with_suffix(suffix), text))
+        checkpoint.write(state, target, module.WRAPPER)  # last: where it is, everything is
+    except InputError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _check_folder(path: Path, folder: Path) -> None:
