@@ -157,6 +157,7 @@ def test_a_second_command_on_the_run_is_refused(
     assert files_in(evolved) == before
 
 
+@pytest.mark.slow
 def test_killed_in_evaluation_and_in_the_next_training_it_ends_the_same(
     evolved: Path, s3_recipe: Path, tmp_path: Path, command: Command
 ) -> None:
