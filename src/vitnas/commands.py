@@ -62,6 +62,14 @@ class Command:
     processes: int = 1
     launcher: int | None = None
 
+    def is_here(self) -> bool:
+        """Return whether it was given on this machine."""
+        return self.host == socket.gethostname()
+
+    def place(self) -> str:
+        """Return its process, and the machine if that is another."""
+        return f"process {self.pid}" + ("" if self.is_here() else f" on {self.host}")
+
 
 @contextmanager
 def recorded(
@@ -169,7 +177,7 @@ def state_of(run: Path, command: Command) -> State:
     """Return how a command ended, or that it runs, here or, as far as is known, elsewhere."""
     if command.ended is not None:
         return CODES.get(command.code, "failed")
-    if command.host != socket.gethostname():
+    if not command.is_here():
         return "elsewhere"
     if command.pid == os.getpid():  # asking for the lock would let go of it
         return "running"
@@ -183,21 +191,21 @@ def active(run: Path) -> list[Command]:
 
 def active_within(run: Path) -> list[Command]:
     """Return what runs in a run now, as `active`, and in its models and rounds."""
-    return [c for folder, c in _within(run) if state_of(folder, c) in ("running", "elsewhere")]
+    return [command for folder in _folders(run) for command in active(folder)]
 
 
-def _within(run: Path) -> Iterator[tuple[Path, Command]]:
-    for folder, inner, _ in os.walk(run):
-        if FOLDER in inner:
-            yield from ((Path(folder), command) for command in commands(Path(folder)))
+def _folders(run: Path) -> Iterator[Path]:
+    """Yield those of a run, the run's own too, that have records of commands."""
+    return (Path(folder) for folder, inner, _ in os.walk(run) if FOLDER in inner)
 
 
 def bury(run: Path) -> None:
     """Take what runs in a run on other machines, as far as is known, for killed."""
-    for folder, command in _within(run):
-        if state_of(folder, command) == "elsewhere":
-            ended = replace(command, ended=time.time(), code=KILLED)
-            files.write_json(_file(folder, command, "json"), asdict(ended))
+    for folder in _folders(run):
+        for command in active(folder):
+            if not command.is_here():
+                ended = replace(command, ended=time.time(), code=KILLED)
+                files.write_json(_file(folder, command, "json"), asdict(ended))
 
 
 def ask_to_stop(run: Path) -> list[Command]:
@@ -211,9 +219,8 @@ def ask_to_stop(run: Path) -> list[Command]:
     found = active_within(run)
     if not found:
         raise InputError(f"nothing runs in {run}")
-    here = socket.gethostname()
-    if others := [command for command in found if command.host != here]:
-        where = ", ".join(f"process {c.pid} on {c.host}" for c in others)
+    if others := [command for command in found if not command.is_here()]:
+        where = ", ".join(command.place() for command in others)
         raise InputError(
             f"{run} is worked on by {where}; stop it there (kill -TERM), or, if that machine is "
             "gone, --dead yes"

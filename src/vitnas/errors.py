@@ -37,7 +37,8 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(given), names, n=5, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if len(names) <= 40:
-        return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(names)})")
+        meant = flops_hint(str(given)) if "macs" in names else ""
+        return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(names)}){meant}")
     nearest = f"; nearest: {', '.join(near)}" if near else ""
     return InputError(f"unknown {what} {given!r}{hint} ({len(names)} are known{nearest})")
 

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         delete_abandoned(path.parent, path.name)
-        with _locked(temporary):
+        with locked(temporary):
             if callable(content):
                 usual = temporary.stat().st_mode
                 content(temporary)
@@ -190,24 +191,34 @@ def only_one(path: str | Path, doing: str) -> Iterator[None]:
 
 
 def delete_abandoned(folder: Path, name: str | None = None) -> None:
-    """Delete what killed writers left of files in a folder, or of the file of one name.
+    """Delete what killed writers left of all in a folder, or of the file or folder of one name.
 
-    Those are unfinished files that nobody holds a lock on.
+    Those are unfinished files and folders that nobody holds a lock on.
     """
     target = "*" if name is None else glob.escape(name)
     for temporary in folder.glob(f".{target}.*.tmp"):
-        with contextlib.suppress(OSError), temporary.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temporary.unlink()
+        with contextlib.suppress(OSError), _opened(temporary) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 @contextlib.contextmanager
-def _locked(temporary: Path) -> Iterator[None]:
-    """Lock a file for as long as it is written; file systems without locks do without."""
-    with temporary.open("ab") as file:
+def locked(temporary: Path) -> Iterator[None]:
+    """Lock a file, which is made, or a folder while it is written, where the system has locks."""
+    with _opened(temporary, os.O_CREAT) as descriptor:
         with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+@contextlib.contextmanager
+def _opened(path: Path, make: int = 0) -> Iterator[int]:
+    # some network file systems lock only what is open for writing, as a folder never is
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | make, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def sync(path: Path) -> None:

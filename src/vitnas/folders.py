@@ -6,9 +6,6 @@ folder, which the system lets go of, so the next one to the same place can tell 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vitnas.errors import InputError
-from vitnas.files import sync
+from vitnas.files import delete_abandoned, locked, sync
 
 
 def check_free(target: Path) -> None:
@@ -44,9 +41,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _delete_abandoned(target)
+        delete_abandoned(target.parent, target.name)
         temporary.mkdir()
-        with _locked(temporary):
+        with locked(temporary):
             yield temporary
             for path in (*temporary.rglob("*"), temporary):
                 sync(path)
@@ -56,27 +53,3 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise InputError(f"can't write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for as long as it is filled; file systems without locks do without."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _delete_abandoned(target: Path) -> None:
-    """Delete what killed processes left for the same place: folders that nobody holds a lock on."""
-    for folder in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-            finally:
-                os.close(descriptor)

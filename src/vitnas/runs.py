@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +58,15 @@ def find_run(name: str, under: Path) -> Path:
     if not known:
         raise InputError(f"there is no run {name} in {under.resolve()}; name a folder, or --under")
     raise unknown("run", name, known)
+
+
+def folder_of(run: Path) -> Path:
+    """Return a folder as it is, else the run with this name here.
+
+    Raises:
+        InputError: there is neither.
+    """
+    return run if run.is_dir() else find_run(str(run), Path())
 
 
 def size(run: Path) -> int:
@@ -121,9 +129,7 @@ def resumable(run: Path) -> Command:
 
 
 def _process(command: Command) -> str:
-    if command.host == socket.gethostname():
-        return f"process {command.pid}"
-    return f"process {command.pid} on {command.host} (if that machine is gone: --dead yes)"
+    return command.place() + ("" if command.is_here() else " (if that machine is gone: --dead yes)")
 
 
 def _is_folder(path: str) -> bool:

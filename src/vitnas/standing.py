@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -111,7 +110,7 @@ def last_step(run: Path) -> int:
 def _state(run: Path, told: Sequence[Command]) -> tuple[str, Command | None]:
     """Return the state of a run, and the last of the commands that make it so."""
     busy = active_within(run)
-    if here := [command for command in busy if command.host == socket.gethostname()]:
+    if here := [command for command in busy if command.is_here()]:
         return "running", here[-1]
     if busy:
         return "elsewhere", busy[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import vitnas
@@ -64,26 +65,16 @@ TEXTS: dict[str, tuple[str, Read]] = {
 }
 
 
+def described(system: ModuleType, name: str) -> tuple[Any, Read]:
+    """Return an architecture as a system describes it, and what reads such descriptions."""
+    return system.foreign(vitnas.arch(name)), lambda path: system.arch(json.loads(path.read_text()))
+
+
 RECORDS: dict[str, tuple[Any, Read]] = {
     "arch.json": (vitnas.arch("vitas-a").to_dict(), lambda path: read_arch(str(path))),
-    "nni.json": (
-        nni.foreign(vitnas.arch("autoformer-tiny")),
-        lambda path: nni.arch(json.loads(path.read_text())),
-    ),
-    "mmrazor.json": (
-        mmrazor.foreign(vitnas.arch("mmrazor-autoformer-base")),
-        lambda path: mmrazor.arch(json.loads(path.read_text())),
-    ),
-    "vitas.json": (
-        vitas.foreign(vitnas.arch("vitas-a")),
-        lambda path: vitas.arch(json.loads(path.read_text())),
-    ),
-    "s3.json": (
-        s3.foreign(vitnas.arch("s3-tiny")),
-        lambda path: s3.arch(json.loads(path.read_text())),
-    ),
-    "cream.json": (
-        cream.foreign(vitnas.arch("autoformer-tiny")),
-        lambda path: cream.arch(json.loads(path.read_text())),
-    ),
+    "nni.json": described(nni, "autoformer-tiny"),
+    "mmrazor.json": described(mmrazor, "mmrazor-autoformer-base"),
+    "vitas.json": described(vitas, "vitas-a"),
+    "s3.json": described(s3, "s3-tiny"),
+    "cream.json": described(cream, "autoformer-tiny"),
 }

@@ -136,29 +136,16 @@ def _without_broken(held: Split, what: str) -> Split:
     Raises:
         InputError: no image is left.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numpy as np
-
-    from vitnas.data.images import Split, read
+    from vitnas.data.images import Split, unbroken
     from vitnas.data.splits import some
 
-    def good(index: int) -> bool:
-        try:
-            read(held.source, index)
-        except InputError:
-            return False
-        return True
-
-    with ThreadPoolExecutor() as pool:
-        fine = np.fromiter(pool.map(good, held.indices.tolist()), dtype=bool)
-    broken = [held.source.where(index) for index in held.indices[~fine].tolist()]
+    fine, broken = unbroken(held.source, held.indices)
     if not broken:
         return held
-    if not fine.any():
+    if not len(fine):
         raise InputError(f"the {what} has no image that can be read")
     _log.warning("%s: skipped %d broken images: %s", what, len(broken), some(broken))
-    return Split(held.source, held.indices[fine])
+    return Split(held.source, fine)
 
 
 def _scores(net: Any, held: EvalSet, batch_size: int, device: str) -> Scores:

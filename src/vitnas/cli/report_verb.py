@@ -14,8 +14,8 @@ def report(run: Path) -> Path:
         run: the folder or name of a run.
     """
     from vitnas.report.run import report_run
-    from vitnas.runs import find_run
+    from vitnas.runs import folder_of
 
-    page = report_run(run if run.is_dir() else find_run(str(run), Path()))
+    page = report_run(folder_of(run))
     say(f"report written to {page}")
     return page

@@ -28,11 +28,11 @@ def view(
         port: the port to serve at; 0 takes any free one.
     """
     from vitnas.report.serve import dashboard
-    from vitnas.runs import find_run, find_runs
+    from vitnas.runs import find_runs, folder_of
 
     if not 0 <= port <= 65535:
         raise InputError(f"port is {port}; it must be 0 to 65535")
-    found = find_runs(run) if run.is_dir() else [find_run(str(run), Path())]
+    found = find_runs(folder_of(run))
     if not found:
         raise InputError(f"there is no run in {run}")
     with dashboard(found, host, port) as address:

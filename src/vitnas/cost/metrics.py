@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vitnas.arch import Arch
 from vitnas.cost.conventions import CONVENTIONS, convention
 from vitnas.cost.exact import counters
-from vitnas.errors import InputError, flops_hint, unknown
+from vitnas.errors import unknown
 
 if TYPE_CHECKING:
     from vitnas.cost.conditions import Settings
@@ -27,7 +27,7 @@ def check_metrics(names: Iterable[str]) -> None:
     known = (*METRICS, *CONVENTIONS)
     for name in names:
         if name not in known:
-            raise InputError(f"{unknown('metric', name, known)}{flops_hint(name)}")
+            raise unknown("metric", name, known)
 
 
 def metrics(

@@ -155,8 +155,12 @@ def read(source: Source, index: int) -> Image.Image:
         ) from error
 
 
-def unbroken(source: Source) -> tuple[Integers, list[str]]:
-    """Decode every image once: indices of those that can be read, and a name for each other."""
+def unbroken(source: Source, indices: Integers | None = None) -> tuple[Integers, list[str]]:
+    """Decode every image once, or those of `indices`.
+
+    Returns:
+        The indices of those that can be read, and a name for each other.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     def good(index: int) -> bool:
@@ -166,10 +170,10 @@ def unbroken(source: Source) -> tuple[Integers, list[str]]:
             return False
         return True
 
+    asked = as_integers(range(len(source.labels))) if indices is None else indices
     with ThreadPoolExecutor() as pool:  # PIL decodes without the interpreter lock
-        fine = np.fromiter(pool.map(good, range(len(source.labels))), dtype=bool)
-    broken = [source.where(index) for index in np.flatnonzero(~fine).tolist()]
-    return np.flatnonzero(fine).astype(np.int64), broken
+        fine = np.fromiter(pool.map(good, asked.tolist()), dtype=bool)
+    return asked[fine], [source.where(index) for index in asked[~fine].tolist()]
 
 
 def appearance(source: Source, at_most: int = 64) -> tuple[int, tuple[int, int] | None]:

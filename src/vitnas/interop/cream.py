@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.absent import tell_absent
 from vitnas.interop.descriptions import read_mapping
 from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
@@ -78,10 +79,7 @@ def load(
     from vitnas.interop.checkpoint import misfits, refuse
     from vitnas.supernet import Supernet
 
-    said = {**_said(args or {}), **_read_config(config)}
-    inferred = _infer(state_dict, args or {})
-    given = _checked({**inferred, **said})
-    holding.tell_absent(inferred, said, _SHOWN)
+    given = _complete(state_dict, _read_config(config), args or {})
     net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
     own = net.state_dict()
     theirs = {name: _theirs(name) for name in own}
@@ -109,10 +107,16 @@ def infer_config(
         InputError: these are not official AutoFormer weights, or they have no position table, from
             which the image size is read, or no head.
     """
-    said = _said(args or {})
-    inferred = _infer(state_dict, args or {})
+    return _complete(state_dict, {}, args or {})
+
+
+def _complete(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], args: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the config says, else the arguments of the training, else the weights."""
+    inferred, said = _infer(state, args), {**_said(args), **config}
     found = _checked({**inferred, **said})
-    holding.tell_absent(inferred, said, _SHOWN)
+    tell_absent(inferred, said, _SHOWN)
     return found
 
 

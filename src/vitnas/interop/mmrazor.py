@@ -15,6 +15,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.absent import complete
 from vitnas.interop.descriptions import read_mapping
 from vitnas.space import Space
 
@@ -79,10 +80,8 @@ def load(
     Raises:
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
-    given = _read_config(config)
-    inferred = _infer(state_dict)
-    holding.tell_absent(inferred, given, _SHOWN)
-    given = {**inferred, **given}
+    said = _read_config(config)
+    given = complete(_infer(state_dict), said, _SHOWN)
     state = {name: tensor for name, tensor in state_dict.items() if not _is_mask(name)}
     theirs, setting = _names(state), given.get("arch_setting") or {}
     arch = common.infer_arch(state, theirs, _ORIGINAL, setting.get("mlp_ratios", ()))
@@ -102,9 +101,7 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         InputError: these are not MMRazor's weights.
     """
-    found = _infer(state_dict)
-    holding.tell_absent(found, {}, _SHOWN)
-    return found
+    return complete(_infer(state_dict), {}, _SHOWN)
 
 
 def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

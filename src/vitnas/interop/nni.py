@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.absent import complete
 from vitnas.interop.descriptions import read_mapping
 from vitnas.space import Space
 
@@ -82,10 +83,8 @@ def load(
     Raises:
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
-    given = _read_config(config)
-    inferred = _infer(state_dict)
-    holding.tell_absent(inferred, given, _SHOWN)
-    given = {**inferred, **given}
+    said = _read_config(config)
+    given = complete(_infer(state_dict), said, _SHOWN)
     if "img_size" not in given:
         raise InputError(
             "the weights have neither pos_embed.pos_embed nor tables of relative positions to read "
@@ -112,9 +111,7 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         InputError: these are not NNI's weights.
     """
-    found = _infer(state_dict)
-    holding.tell_absent(found, {}, _SHOWN)
-    return found
+    return complete(_infer(state_dict), {}, _SHOWN)
 
 
 def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

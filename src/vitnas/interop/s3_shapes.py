@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError
-from vitnas.interop.holding import tell_absent
+from vitnas.interop.absent import complete
 from vitnas.interop.shapes import num_classes, vote
 from vitnas.models.swin import TABLE
 from vitnas.models.vit import mlp_ratio
@@ -64,8 +64,7 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             [mlp_ratio(width, n) for n in row] for width, row in zip(widths, hidden, strict=True)
         ],
     }
-    tell_absent(found, {}, {name: name for name in ("qkv_bias", "num_classes")})
-    return found
+    return complete(found, {}, {name: name for name in ("qkv_bias", "num_classes")})
 
 
 def _depths(names: Iterable[str]) -> list[int]:
