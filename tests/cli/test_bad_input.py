@@ -196,7 +196,7 @@ def test_truncated_images(recipe: Path, trained: Path, tmp_path: Path, command: 
     assert told.startswith(f"vitnas: can't read image {images / 'class01'}/")
     assert told.endswith(
         ": image file is truncated; replace or delete it; training skips it with --set "
-        "skip_broken=true, evaluate and predict with --skip-broken yes"
+        "skip_broken=true, other commands with --skip-broken yes"
     )
     assert files_in(tmp_path / "run") == {}
 

@@ -88,7 +88,7 @@ def test_broken_images_are_named_and_left_out_if_wanted(
     words, before = ("evaluate", model, "--data", name), files_in(run)
     assert refusal(command(*words)) == (
         f"can't read image {broken}: image file is truncated; replace or delete it; training "
-        "skips it with --set skip_broken=true, evaluate and predict with --skip-broken yes"
+        "skips it with --set skip_broken=true, other commands with --skip-broken yes"
     )
     assert files_in(run) == before
     lost.write_bytes(b"")

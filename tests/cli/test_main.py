@@ -23,7 +23,7 @@ FLAGS = {
     "train": "data device root set space",
     "search": "batch-size data device images join ledger max max-latency max-macs max-memory "
     "max-params measure min min-latency min-macs min-memory min-params name objective oversample "
-    "predictor racing root scorer seed set strategy tied trials workers",
+    "predictor racing root scorer seed set skip-broken strategy tied trials workers",
     "evolve-space": "batch-size data device images later-epochs max-macs max-params min-macs "
     "min-params option root rounds seed set space subnets trials",
     "extract": "arch output search side trial",
@@ -33,7 +33,7 @@ FLAGS = {
     "profile": "backend batch-size device dtype img-size latency num-classes repeats space table "
     "threads",
     "convert": "arch config lossy source space to",
-    "export": "data licence out root to",
+    "export": "data licence out root skip-broken to",
     "predict": "device skip-broken top",
     "spaces": "img-size num-classes",
     "archs": "space to",

@@ -12,6 +12,7 @@ import torch
 import vitnas
 from vitnas import cost
 from vitnas.batch_size import SIZES
+from vitnas.data.sources import open_data
 from vitnas.folder import read_config
 from vitnas.search.answer import best
 from vitnas.search.ledger import read
@@ -20,6 +21,7 @@ from vitnas.supernet import Supernet
 
 from .calling import files_in, refusal
 from .conftest import Command
+from .images import write_images
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +122,23 @@ def test_several_searches_under_names_on_fewer_images(run: Path, command: Comman
     )
     result = command("extract", run, "--search", "seed2")
     assert result.out == f"seed2 subnet written to {run / 'models' / 'seed2'}\n"
+
+
+def test_a_broken_image_is_left_out_when_asked(run: Path, tmp_path: Path, command: Command) -> None:
+    name = f"folder/{write_images(tmp_path / 'images', 10)}"
+    held = open_data(name).search
+    broken = Path(held.source.where(int(held.indices[0])))
+    broken.write_bytes(broken.read_bytes()[:-30])
+    words = ("search", run, "--data", name, "--name", "pictures", "--trials", "1")
+    refused = command(*words)
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1].startswith(f"vitnas: can't read image {broken}: ")
+    assert not (run / "searches" / "pictures").exists()
+    result = command(*words, "--skip-broken", "yes")
+    assert result.code == 0
+    assert f"search split of {name}: skipped 1 broken images: {broken}" in result.err
+    settings, _ = read(run / "searches" / "pictures")
+    assert f"search split of {name}, {len(held) - 1} images, " in settings.evaluated_on
 
 
 def test_a_lone_supernet_is_searched_where_it_lies(run: Path, command: Command) -> None:

@@ -109,7 +109,9 @@ def test_int8_measures_what_it_does_to_the_accuracy(int8_export: Any, saved: Pat
     assert config["export"] == {"to": "int8", **notes}
 
 
-def test_int8_names_a_broken_image(saved: Path, tmp_path: Path) -> None:
+def test_int8_names_a_broken_image_and_leaves_it_out_when_asked(
+    saved: Path, tmp_path: Path
+) -> None:
     for label in range(10):
         images = tmp_path / "images" / f"class{label}"
         images.mkdir(parents=True)
@@ -121,6 +123,8 @@ def test_int8_names_a_broken_image(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can't read image .*; replace or delete it; "):
         export_model(saved / "vit", "int8", tmp_path / "out", data=name)
     assert not (tmp_path / "out").exists()
+    made = export_model(saved / "vit", "int8", tmp_path / "out", data=name, skip_broken=True)
+    assert made.notes["int8"]["images"] == len(test) - 1
 
 
 def test_int8_accuracies_are_those_of_evaluate(int8_export: Any, saved: Path) -> None:

@@ -14,7 +14,6 @@ from vitnas.zoo import entries
 
 if TYPE_CHECKING:
     from vitnas.data.cache import EvalSet
-    from vitnas.data.images import Split
     from vitnas.data.sources import Data
     from vitnas.data.transforms import Input
     from vitnas.evaluate import Scores
@@ -70,11 +69,10 @@ def evaluate(
         task = _of_folder(model, data, root)
 
     from vitnas.data.cache import eval_cache
+    from vitnas.data.sources import without_broken
 
-    images = task.images
+    images = without_broken(task.images, split) if skip_broken == "yes" else task.images
     held = images.test if split == "test" else images.search
-    if skip_broken == "yes":
-        held = _without_broken(held, f"{split} split of {images.name}")
     scores = _scores(task.net, eval_cache(held, task.input), batch_size, device)
     if weights is None:
         _keep(model, task.record, split, {"data": images.name, **scores.to_dict()})
@@ -126,26 +124,6 @@ def _of_weights(
         f"{height}x{width} crop is {input.crop_pct:.3g} of the shorter side"
     )
     return _Task(found, images, input, record)
-
-
-def _without_broken(held: Split, what: str) -> Split:
-    """Leave the broken images out of a split, after a warning.
-
-    The data are not split again without them: that could bring images of training into the split.
-
-    Raises:
-        InputError: no image is left.
-    """
-    from vitnas.data.images import Split, unbroken
-    from vitnas.data.splits import some
-
-    fine, broken = unbroken(held.source, held.indices)
-    if not broken:
-        return held
-    if not len(fine):
-        raise InputError(f"the {what} has no image that can be read")
-    _log.warning("%s: skipped %d broken images: %s", what, len(broken), some(broken))
-    return Split(held.source, fine)
 
 
 def _scores(net: Any, held: EvalSet, batch_size: int, device: str) -> Scores:

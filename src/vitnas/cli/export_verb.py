@@ -16,6 +16,7 @@ def export(
     out: MaybeFolder = None,
     data: MaybeName = None,
     root: MaybeRoot = None,
+    skip_broken: Literal["no", "yes"] = "no",
     licence: MaybeName = None,
 ) -> Path:
     """Write a saved model for others: a folder with the model, its config and a model card.
@@ -29,11 +30,13 @@ def export(
         out: the folder to write; by default exports/FORMAT inside the model folder.
         data: for int8 the data whose test split tells the accuracy; by default the model's own.
         root: where the data lies, for those that need it.
+        skip_broken: yes leaves out images of that split that can't be read, and names them.
         licence: of the weights, as the hub names it (such as mit), for the model card.
     """
     from vitnas.export import export_model
 
-    made = export_model(model, to, out, data=data, root=root, licence=licence)
+    skip = skip_broken == "yes"
+    made = export_model(model, to, out, data=data, root=root, skip_broken=skip, licence=licence)
     notes = made.notes
     if to == "int8":
         say(

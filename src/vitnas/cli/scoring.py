@@ -58,6 +58,7 @@ def by_accuracy(
     *,
     data: str | None,
     root: str | None,
+    skip_broken: bool,
     images: int | None,
     batch_size: int | Literal["auto"],
     device: str,
@@ -66,10 +67,13 @@ def by_accuracy(
 ) -> Scoring:
     """Score by top-1 on the search split; with `racing` it is made fit for that."""
     from vitnas import run as layout
+    from vitnas.data.sources import without_broken
     from vitnas.folder import read_config
 
     record = read_config(supernet)
     opened = layout.open_model_data(record, data, root)
+    if skip_broken:
+        opened = without_broken(opened, "search")
     layout.check_classes(record, opened)
     input = layout.model_input(record, opened)
     split, told = search_split(run, supernet, opened, input, images, seed)

@@ -136,6 +136,7 @@ def _scoring(asked: SimpleNamespace, source: Path, net: Supernet, device: str) -
         net,
         data=asked.data,
         root=asked.root,
+        skip_broken=asked.skip_broken == "yes",
         images=asked.images,
         batch_size=asked.batch_size,
         device=device,

@@ -59,6 +59,7 @@ def search(
     data: MaybeName = None,
     root: MaybeRoot = None,
     images: MaybeNumber = None,
+    skip_broken: Literal["no", "yes"] = "no",
     batch_size: NumberOrAuto = "auto",
     racing: Literal["on", "off"] = "on",
     scorer: Name = TOP1,
@@ -101,6 +102,7 @@ def search(
         data: a data set, where the supernet does not say which.
         root: where the data lies, for those that need it.
         images: rank on this many images of the search split, drawn per class; by default all.
+        skip_broken: yes leaves out images of the search split that can't be read, and names them.
         batch_size: images evaluated together; auto measures once which is fastest here.
         racing: stop an evaluation once its subnet can be none of the best and on no front of
             accuracy against costs, which changes neither; off evaluates every subnet to the end.

@@ -150,8 +150,8 @@ def read(source: Source, index: int) -> Image.Image:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
             f"can't read image {source.where(index)}: {reason or type(error).__name__}; "
-            "replace or delete it; training skips it with --set skip_broken=true, evaluate and "
-            "predict with --skip-broken yes"
+            "replace or delete it; training skips it with --set skip_broken=true, other "
+            "commands with --skip-broken yes"
         ) from error
 
 

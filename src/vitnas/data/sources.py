@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -135,6 +135,26 @@ def open_data(
         },
         skipped=tuple(dropped + more),
     )
+
+
+def without_broken(data: Data, split: Literal["search", "test"]) -> Data:
+    """Return the data with the broken images of one split left out, after a warning.
+
+    They are not split again without them: that could bring images of training into the split.
+
+    Raises:
+        InputError: no image is left.
+    """
+    held = data.search if split == "search" else data.test
+    fine, broken = unbroken(held.source, held.indices)
+    if not broken:
+        return data
+    what = f"{split} split of {data.name}"
+    if not len(fine):
+        raise InputError(f"the {what} has no image that can be read")
+    _log.warning("%s: skipped %d broken images: %s", what, len(broken), splits.some(broken))
+    left = Split(held.source, fine)
+    return replace(data, search=left) if split == "search" else replace(data, test=left)
 
 
 def _open(name: str, root: Path | None) -> Opened:

@@ -36,6 +36,7 @@ def export_model(
     *,
     data: str | None = None,
     root: str | None = None,
+    skip_broken: bool = False,
     licence: str | None = None,
 ) -> Exported:
     """Write a static model for others, as a new folder that appears when it is whole.
@@ -46,6 +47,7 @@ def export_model(
         out: the folder to write; by default `exports/FORMAT` inside the model folder.
         data: for int8 the data whose test split tells the accuracy, by default the model's own.
         root: where the data lies, for those that need it.
+        skip_broken: leave out images of that split that can't be read, after a warning.
         licence: of the weights, for the model card.
 
     Raises:
@@ -54,14 +56,14 @@ def export_model(
     """
     if to not in FORMATS:
         raise unknown("export format", to, FORMATS)
-    if to != "int8" and (data or root):
+    if to != "int8" and (data or root or skip_broken):
         raise InputError(f"data is for measuring int8; leave it out for {to}")
     folder = Path(model)
     target = Path(out) if out is not None else folder / EXPORTS / to
     record = static_record(folder)
     check_free(target)
     _check_installed(to)
-    measured = _data(record, data, root) if to == "int8" else None
+    measured = _data(record, data, root, skip_broken) if to == "int8" else None
     shipped = open_shipment(folder)
     if to != "timm":  # what runs the others has no use for other dtypes
         shipped = replace(shipped, model=shipped.model.float())
@@ -82,10 +84,12 @@ def _check_installed(to: str) -> None:
         executorch_file.check_installed()
 
 
-def _data(record: Mapping[str, Any], name: str | None, root: str | None) -> Data:
+def _data(record: Mapping[str, Any], name: str | None, root: str | None, skip: bool) -> Data:
+    from vitnas.data.sources import without_broken
+
     images = layout.open_model_data(record, name, root)
     layout.check_classes(record, images)
-    return images
+    return without_broken(images, "test") if skip else images
 
 
 def _fill(shipped: Shipment, to: str, folder: Path, measured: Data | None) -> dict[str, Any]:
