@@ -190,6 +190,26 @@ def test_a_killed_command_is_told_from_a_running_one(
     assert active(tmp_path) == []
 
 
+def test_a_killed_command_is_no_running_one_of_the_same_number(tmp_path: Path) -> None:
+    """The first process of a container has number 1, of the next container as well."""
+    with recorded(tmp_path, WORDS, {}):
+        (tmp_path / "metrics.jsonl").touch()
+        mine = next((tmp_path / FOLDER).glob("*.json"))
+        record = json.loads(mine.read_text())
+        killed = tmp_path / FOLDER / f"000009-{os.getpid()}.json"
+        files.write_json(killed, {**record, "number": 9})
+        killed.with_suffix(".lock").touch()
+        told = commands.commands(tmp_path)
+        assert [state_of(tmp_path, command) for command in told] == ["running", "killed"]
+        assert _others_see_locked(mine.with_suffix(".lock")), "asking has let go of the lock"
+
+
+def _others_see_locked(lock: Path) -> bool:
+    code = "import fcntl, sys\nfcntl.lockf(open(sys.argv[1], 'ab'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    done = subprocess.run([sys.executable, "-S", "-c", code, lock], capture_output=True, text=True)
+    return "BlockingIOError" in done.stderr
+
+
 def test_what_runs_on_another_machine_is_not_signalled(tmp_path: Path) -> None:
     run_once(tmp_path)
     path = next((tmp_path / FOLDER).glob("*.json"))

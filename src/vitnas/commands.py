@@ -2,8 +2,9 @@
 
 Each has a file in `RUN/commands/`: its words, process and machine, and how it ended. While it runs
 it holds a lock on the file beside, which ends with the process however that ends. So a command that
-was killed is told from one that is running, even if another process has its number by now. Of the
-addresses among its words, passwords are not kept.
+was killed is told from one that is running, even if another process has its number by now: the
+first one in a container always has the same. Of the addresses among its words, passwords are not
+kept.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from urllib.parse import quote
 
 from vitnas import files
 from vitnas.errors import InputError
+from vitnas.processes import process_grid, torchrun
 
 FOLDER = "commands"
 KEPT = 50
@@ -45,7 +47,7 @@ class Command:
     `run` is the folder of the run as it was then; `arguments` are those of the verb as JSON has
     them. Times are seconds since 1970. `code` is the exit code, None if it has not ended, or was
     killed. `step` is the last training step that had been recorded when it began. `processes` are
-    those that torchrun started together, whose own process is `launcher`.
+    those that torchrun or SLURM started together; torchrun's own process is `launcher`.
     """
 
     number: int
@@ -97,8 +99,8 @@ def recorded(
         host=socket.gethostname(),
         began=time.time(),
         step=step,
-        processes=int(os.environ.get("WORLD_SIZE", 1)),
-        launcher=os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None,
+        processes=math.prod(process_grid()),
+        launcher=torchrun(),
     )
     path = _file(run, command, "json")
     files.write_json(path, asdict(command))
@@ -179,8 +181,6 @@ def state_of(run: Path, command: Command) -> State:
         return CODES.get(command.code, "failed")
     if not command.is_here():
         return "elsewhere"
-    if command.pid == os.getpid():  # asking for the lock would let go of it
-        return "running"
     return "running" if _is_locked(_file(run, command, "lock")) else "killed"
 
 
@@ -247,14 +247,26 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _is_locked(lock: Path) -> bool:
-    """Tell whether another process holds the lock."""
+    """Tell whether a process holds the lock."""
     try:
+        if _is_open_here(lock):  # asking for its own lock a process would let go of it
+            return True
         with lock.open("rb") as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError:
         return True
+    return False
+
+
+def _is_open_here(path: Path) -> bool:
+    """Tell whether this process has a file open. Its number is no help: a later one may have it."""
+    wanted = path.stat()
+    for descriptor in Path("/dev/fd").iterdir():
+        with contextlib.suppress(OSError):  # what was open for the listing itself
+            if os.path.samestat(os.fstat(int(descriptor.name)), wanted):
+                return True
     return False
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -101,15 +102,37 @@ def test_finetuning_without_a_recipe_tells_of_its_epochs(
     assert re.search(r"training +epoch 1/7, step 6, loss 1\.0000, \d+\w+ left", shown)
 
 
-def test_what_torchrun_began_is_not_resumed_without_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        (
+            {"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "8", "RANK": "0", "TORCHELASTIC_RUN_ID": "x"},
+            "torchrun",
+        ),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}, "srun"),
+    ],
+)
+def test_what_began_as_several_processes_is_not_resumed_as_one(
+    environment: dict[str, str],
+    launcher: str,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    with recorded(tmp_path, ("train", "digits", str(tmp_path)), {}):
-        (tmp_path / "metrics.jsonl").touch()
-    assert refusal(command("runs", "resume", tmp_path)) == (
-        f"torchrun began vitnas train digits {tmp_path} with 8 processes in {Path.cwd()}; repeat "
-        "it so"
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    words = ("search", run, "--strategy", "random", "--trials", "1", "--images", "20")
+    with monkeypatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        assert command(*words).code == 0
+        told = commands(run)
+        patched.setenv("RANK" if launcher == "torchrun" else "SLURM_PROCID", "1")
+        assert command(*words).code == 0
+        assert commands(run) == told, "only the first process keeps a record"
+    assert refusal(command("runs", "resume", run)) == (
+        f"{launcher} began vitnas search {run} --strategy random --trials 1 --images 20 with 8 "
+        f"processes in {Path.cwd()}; repeat it so"
     )
 
 

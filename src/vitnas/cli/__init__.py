@@ -101,8 +101,9 @@ def _recorded(
     verb: str, function: Callable[..., Any], call: partial[Any], words: Sequence[str]
 ) -> AbstractContextManager[None]:
     """Keep a record of the command in its run; of processes that work together, in the first."""
-    first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID"))
-    if verb not in RUN or not first:
+    from vitnas.processes import is_first_process
+
+    if verb not in RUN or not is_first_process():
         return nullcontext()
     from vitnas.commands import recorded
     from vitnas.standing import last_step

@@ -91,8 +91,9 @@ def _resume(run: Path) -> None:
     command = resumable(run)
     words = [show_password(word, _password) for word in command.words]
     if command.processes > 1:
+        began = "srun" if command.launcher is None else "torchrun"
         raise InputError(
-            f"torchrun began {words_of(command)} with {command.processes} processes in "
+            f"{began} began {words_of(command)} with {command.processes} processes in "
             f"{command.cwd}; repeat it so"
         )
     say(f"in {command.cwd}: {words_of(command)}")

@@ -10,6 +10,7 @@ from torch import nn
 
 from vitnas.devices import resolve_device
 from vitnas.errors import InputError
+from vitnas.processes import process_grid
 from vitnas.train.weights import shard
 
 if TYPE_CHECKING:
@@ -89,15 +90,3 @@ def check_restarts() -> None:
             "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment and with "
             "--standalone or --rdzv-backend c10d"
         )
-
-
-def process_grid() -> tuple[int, int]:
-    """Return the number of nodes and of processes on each, as torchrun or SLURM announce them."""
-    env = os.environ
-    if "LOCAL_WORLD_SIZE" in env:
-        local = int(env["LOCAL_WORLD_SIZE"])
-        return int(env["WORLD_SIZE"]) // local, local
-    if "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        nodes = int(env.get("SLURM_NNODES", "1"))
-        return nodes, int(env.get("SLURM_NTASKS", "1")) // nodes
-    return 1, 1
