@@ -12,9 +12,9 @@ report.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SUPERNET, SEARCHES, MODELS, CONFIG = "supernet", "searches", "models", "config.yaml"
 ROUNDS, EVOLUTION, SPACE = "rounds", "space-evolution", "space.yaml"
+ROUND = "round-"  # of what a space evolution keeps about each
 METRICS, LATENCY = "metrics.jsonl", "latency.json"
 
 
@@ -56,6 +57,49 @@ def search_name(given: Mapping[str, Any]) -> str:
         *(["with", predictor] if predictor else []),
     ]
     return str(given.get("name") or "-".join(map(str, parts)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search lies: its name inside of a run, the run of its supernet, and its folder."""
+
+    name: str
+    run: Path
+    folder: Path
+
+
+def round_folders(run: Path) -> list[Path]:
+    """Return the rounds of a space evolution, in order; each is a run."""
+    return _numbered((run / ROUNDS).glob("*"))
+
+
+def searches(run: Path) -> list[Place]:
+    """Return the searches of a run, and of the rounds of a space evolution as `round-K/NAME`."""
+    runs = [("", run), *((f"{ROUND}{path.name}/", path) for path in round_folders(run))]
+    return [
+        Place(f"{prefix}{folder.name}", owner, folder)
+        for prefix, owner in runs
+        for folder in sorted(_with_ledger(owner / SEARCHES))
+    ]
+
+
+def evaluations(run: Path) -> list[Place]:
+    """Return what a space evolution evaluated in each round, as searches `round-K`."""
+    return [
+        Place(folder.name, run / ROUNDS / folder.name.removeprefix(ROUND), folder)
+        for folder in _numbered(_with_ledger(run / EVOLUTION))
+    ]
+
+
+def _with_ledger(folder: Path) -> Iterator[Path]:
+    from vitnas.search.ledger import JOURNAL
+
+    return (path.parent for path in folder.glob(f"*/{JOURNAL}"))
+
+
+def _numbered(paths: Iterable[Path]) -> list[Path]:
+    found = [(path.name.removeprefix(ROUND), path) for path in paths]
+    return [path for _, path in sorted((int(n), path) for n, path in found if n.isdecimal())]
 
 
 def model_record(folder: Path) -> dict[str, Any]:

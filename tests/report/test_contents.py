@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def test_a_whole_run_is_read_whole(run: Path) -> None:
     assert all(len(study.records) == 8 for study in contents.studies)
     names = ["evolution", "evolution-finetuned", "largest", "largest-finetuned"]
     assert [model.name for model in contents.models][:4] == names
+
+
+def test_searches_of_the_rounds_of_a_space_evolution_are_read(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "searches" / "random", tmp_path / "rounds" / "1" / "searches" / "mine")
+    (study,) = read_contents(tmp_path).studies
+    assert (study.name, len(study.records)) == ("round-1/mine", 8)
 
 
 def test_costs_are_counted_from_the_architecture(run: Path) -> None:

@@ -79,6 +79,21 @@ def test_a_copy_follows_and_leaves_the_ledger_alone(made: Path, tmp_path: Path) 
     assert attached(mirror)[1]["best-so-far"] != first["best-so-far"]
 
 
+def test_searches_of_the_rounds_of_a_space_evolution_are_copied(made: Path, tmp_path: Path) -> None:
+    """Each with the training of its own supernet."""
+    run = tmp_path / "evolved"
+    for number in (2, 10):
+        shutil.copytree(made / "searches" / "random", run / "space-evolution" / f"round-{number}")
+    shutil.copytree(made / "searches" / "evolution", run / "rounds" / "10" / "searches" / "mine")
+    shutil.copy(made / "metrics.jsonl", run / "rounds" / "10")
+    mirror = Mirror([run])
+    assert mirror.update() == 3
+    names = [study.study_name for study in mirror.storage.get_all_studies()]
+    assert names == ["evolved / round-10/mine", "evolved / round-2", "evolved / round-10"]
+    trained = ["training-of-the-supernet" in shown for shown in attached(mirror)]
+    assert trained == [True, False, True]
+
+
 def test_a_search_on_a_database_is_followed_in_its_folder(tmp_path: Path) -> None:
     """`vitnas view` and `runs show` read the run's own journal, which follows the database."""
     run = tmp_path / "run"

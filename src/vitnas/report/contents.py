@@ -11,7 +11,7 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.report.figures.style import finite, plain
-from vitnas.run import CONFIG, EVOLUTION, LATENCY, METRICS, MODELS, SEARCHES, SUPERNET
+from vitnas.run import CONFIG, EVOLUTION, LATENCY, METRICS, MODELS, SUPERNET, Place, searches
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read_contents(run: Path) -> Contents:
         recipe=_recipe(config, missing),
         metrics=_metrics(run / METRICS, missing),
         supernet=supernet,
-        studies=list(_studies(run / SEARCHES, missing)),
+        studies=list(_studies(run, missing)),
         evolution=_evolution(run / EVOLUTION, missing),
         models=list(_models(run / MODELS, missing)),
         extremes=extremes,
@@ -175,31 +175,32 @@ def _supernet(folder: Path, missing: list[str]) -> tuple[Mapping[str, Any], list
     return record, extremes
 
 
-def _studies(folder: Path, missing: list[str]) -> Iterator[Study]:
-    from vitnas.search.ledger import JOURNAL, read
+def _studies(run: Path, missing: list[str]) -> Iterator[Study]:
+    from vitnas.search.ledger import read
 
-    found = sorted(path.parent for path in folder.glob(f"*/{JOURNAL}"))
+    found = searches(run)
     if not found:
         missing.append("no search")
-    for study in found:
+    for place in found:
         try:
-            settings, records = read(study)
+            settings, records = read(place.folder)
         except InputError as error:
-            missing.append(f"search {plain(study.name)} is left out ({error})")
+            missing.append(f"search {plain(place.name)} is left out ({error})")
             continue
-        yield Study(study.name, settings, records, _latency(study, missing))
+        yield Study(place.name, settings, records, _latency(place, missing))
 
 
-def _latency(folder: Path, missing: list[str]) -> LatencyTable | None:
+def _latency(place: Place, missing: list[str]) -> LatencyTable | None:
     """Return the latency table of a search, None if it has none."""
     from vitnas.cost.table import LatencyTable
 
-    if not (folder / LATENCY).exists():
+    path = place.folder / LATENCY
+    if not path.exists():
         return None
     try:
-        return LatencyTable.load(folder / LATENCY)
+        return LatencyTable.load(path)
     except (InputError, *DAMAGE) as error:
-        missing.append(f"the latency table of search {plain(folder.name)} is left out ({error})")
+        missing.append(f"the latency table of search {plain(place.name)} is left out ({error})")
         return None
 
 

@@ -20,7 +20,7 @@ from vitnas.errors import InputError
 from vitnas.report import figures
 from vitnas.report.contents import Study, objectives
 from vitnas.report.figures.style import plain
-from vitnas.run import EVOLUTION, METRICS, SEARCHES
+from vitnas.run import METRICS, Place, evaluations, searches
 from vitnas.search.ledger import JOURNAL, TOP1, Follower, Record, Settings
 from vitnas.search.records import once
 
@@ -40,10 +40,10 @@ STATES = {"complete": "COMPLETE", "stopped": "PRUNED", "running": "RUNNING", "fa
 
 @dataclass
 class _Followed:
-    """A search that is copied, and how far."""
+    """A search of a run that is copied, and how far."""
 
     run: Path
-    folder: Path
+    place: Place
     ledger: Follower
     seen: tuple[Any, ...] = ()
     fault: str = ""
@@ -72,11 +72,9 @@ class Mirror:
     def update(self) -> int:
         """Copy what is new; return how many searches had something new."""
         for run in self.runs:
-            for places in (f"{SEARCHES}/*", f"{EVOLUTION}/round-*"):
-                for path in sorted(run.glob(f"{places}/{JOURNAL}")):
-                    folder = path.parent
-                    if folder not in self._followed:
-                        self._followed[folder] = _Followed(run, folder, Follower(folder))
+            for place in (*searches(run), *evaluations(run)):
+                if place.folder not in self._followed:
+                    self._followed[place.folder] = _Followed(run, place, Follower(place.folder))
         return sum(self._update(followed) for followed in self._followed.values())
 
     def __len__(self) -> int:
@@ -84,14 +82,15 @@ class Mirror:
         return sum(followed.copy is not None for followed in self._followed.values())
 
     def _update(self, followed: _Followed) -> bool:
-        now = (_stamp(followed.folder / JOURNAL), _stamp(followed.run / METRICS))
+        place = followed.place
+        now = (_stamp(place.folder / JOURNAL), _stamp(place.run / METRICS))
         if now == followed.seen:
             return False
         followed.seen = now
         try:
             settings, fresh = followed.ledger.settings(), followed.ledger.news()
             if settings is None:
-                raise InputError(f"{followed.folder / JOURNAL} holds no search of vitnas")
+                raise InputError(f"{place.folder / JOURNAL} holds no search of vitnas")
         except InputError as error:
             if str(error) != followed.fault:  # told once
                 _log.warning("%s", error)
@@ -100,8 +99,7 @@ class Mirror:
         copy = followed.copy = followed.copy or self._create(followed, settings)
         followed.records += fresh  # copied with the next ones, if something fails here
         records = once(followed.records)
-        study = Study(followed.folder.name, settings, records)
-        drawn = list(dashboard_figures(followed.run, study))
+        drawn = list(dashboard_figures(place.run, Study(place.name, settings, records)))
         with self.lock:
             for record in records[len(copy.get_trials(deepcopy=False)) :]:
                 copy.add_trial(as_trial(record, settings))
@@ -116,10 +114,10 @@ class Mirror:
 
         from vitnas.search.journal import quiet
 
-        name = plain(f"{followed.run.resolve().name} / {followed.folder.name}")
+        name = plain(f"{followed.run.resolve().name} / {followed.place.name}")
         known = {study.study_name for study in self.storage.get_all_studies()}
         if name in known:
-            name = plain(f"{followed.run.resolve()} / {followed.folder.name}", 300)
+            name = plain(f"{followed.run.resolve()} / {followed.place.name}", 300)
         minimized = [StudyDirection.MINIMIZE for _ in objectives(settings)]
         with quiet():
             copy = optuna.create_study(
