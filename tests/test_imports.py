@@ -86,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     "cost": SPACE | {"axes", "models", "devices", "compiling"},
     "folder": SPACE | NET | {"models", "nn"},
     "resize": SPACE | NET | {"models"},
-    "interop": SPACE | SIZES | NET | {"models", "folder", "zoo", "data"},
+    "interop": SPACE | SIZES | NET | {"models", "spaces", "folder", "zoo", "data"},
     "data": set(),
     "search": SPACE | {"stratified", "cost"},
 }

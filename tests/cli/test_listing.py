@@ -11,6 +11,7 @@ import yaml
 
 import vitnas
 from vitnas import cost
+from vitnas.interop import mmrazor, nni
 from vitnas.interop.originals import SOURCES
 from vitnas.report.figures.style import quantity
 from vitnas.zoo import entries
@@ -99,25 +100,71 @@ def test_profile_of_what_other_systems_count_and_write(command: Command, tmp_pat
     assert ["params", "as counted by mmrazor-params", "54,318,664"] in rows
 
 
-SYSTEMS = {"cream": "RETRAIN:", "nni": '"num_head_13": 3', "mmrazor": "{chosen: 3.5}"}
+SYSTEMS = {  # what an architecture is written as: a part of it, and under which suffixes it is read
+    "cream": ("RETRAIN:", (".yaml",)),
+    "nni": ('"num_head_13": 3', (".yaml", ".json")),
+    "mmrazor": ('.13.mutable_mlp_ratios": {"chosen": 3.0}', (".yaml", ".json")),
+}
 
 
 @pytest.mark.parametrize("to", SYSTEMS)
 def test_archs_as_other_systems_write_them_are_read_again(
     to: str, command: Command, tmp_path: Path
 ) -> None:
-    shown = command("archs", "autoformer-tiny", "--to", to)
+    shown, (part, suffixes) = command("archs", "autoformer-tiny", "--to", to), SYSTEMS[to]
     assert (shown.code, shown.err) == (0, "")
-    assert SYSTEMS[to] in shown.out
-    path = tmp_path / "theirs.yaml"
-    path.write_text(shown.out)
-    assert command("archs", path).out == command("archs", "autoformer-tiny").out
-    if to == "nni":
-        assert command("archs", shown.out).out == command("archs", "autoformer-tiny").out
-    alone = command("archs", path, "--to", to).out  # without a space, nothing of inactive layers
-    around = command("archs", path, "--to", to, "--space", "autoformer-tiny-wide").out
-    assert len(alone) < len(around)
-    assert around == shown.out
+    assert part in shown.out
+    own = command("archs", "autoformer-tiny").out
+    for suffix in suffixes:
+        path = tmp_path / f"theirs{suffix}"
+        path.write_text(shown.out)
+        assert command("archs", path).out == own
+        assert command("archs", path, "--to", to).out == shown.out
+    if ".json" in suffixes:
+        assert command("archs", shown.out).out == own
+
+
+# Heads and MLP ratio of the layers beyond the depth, in NNI's own samples.
+INACTIVE = {"tiny": (14, 3, 3), "small": (14, 5, 3), "base": (16, 8, 3)}
+
+
+@pytest.mark.parametrize("size", INACTIVE)
+def test_published_architectures_are_nnis_own_samples(size: str, command: Command) -> None:
+    layers, heads, ratio = INACTIVE[size]
+    arch = vitnas.arch(f"autoformer-{size}")
+    sample = json.loads(command("archs", f"autoformer-{size}", "--to", "nni").out)
+    beyond = range(arch.depth, layers)
+    assert [sample.pop(f"num_head_{i}") for i in beyond] == [heads] * len(beyond)
+    assert [sample.pop(f"mlp_ratio_{i}") for i in beyond] == [ratio] * len(beyond)
+    assert sample == nni.foreign(arch)
+
+
+def test_archs_of_a_model_folder_are_those_of_its_space(command: Command, tmp_path: Path) -> None:
+    space = vitnas.space("mmrazor-autoformer-base")
+    genes = {"depth": 14, "mlp_ratio": (3,) * 14, "num_heads": (9,) * 14, "embed_dim": 528}
+    arch = vitnas.Arch("autoformer", **genes)
+    record = {"vitnas": 1, "kind": "model", "arch": arch.to_dict(), "options": {}}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**record, "provenance": {"space": space.to_dict()}}))
+    told = command("archs", tmp_path, "--to", "mmrazor")
+    assert (told.code, told.err) == (0, "")
+    assert json.loads(told.out) == mmrazor.foreign(arch, space)
+    config.write_text(json.dumps(record))
+    told = command("archs", tmp_path, "--to", "mmrazor")
+    assert json.loads(told.out) == mmrazor.foreign(arch)
+    assert told.err.startswith("MMRazor's loader wants the layers beyond depth 14 that its")
+    given = command("archs", tmp_path, "--to", "mmrazor", "--space", "mmrazor-autoformer-base")
+    assert json.loads(given.out) == mmrazor.foreign(arch, space)
+
+
+def test_samples_in_a_list_are_read_or_counted(command: Command, tmp_path: Path) -> None:
+    sample = nni.foreign(vitnas.arch("autoformer-tiny"))
+    assert command("archs", json.dumps([sample])).out == command("archs", "autoformer-tiny").out
+    (tmp_path / "top.json").write_text(json.dumps([sample, sample]))
+    assert refusal(command("archs", tmp_path / "top.json")) == (
+        f"{tmp_path / 'top.json'}: NNI AutoFormer architecture: a list of 2 samples; give one of "
+        "them alone (export_top_models puts the best first)"
+    )
 
 
 def test_the_official_yaml_has_the_official_supernet_around(command: Command) -> None:

@@ -313,6 +313,8 @@ def test_descriptions_round_trip(subnet: dict[str, Any]) -> None:
         assert mmrazor.foreign(arch, SPACE, prefix) == renamed
     plain = {name: value["chosen"] for name, value in exported.items()}
     assert mmrazor.arch(plain) == arch
+    assert mmrazor.arch({name: float(value) for name, value in plain.items()}) == arch
+    assert mmrazor.arch({**subnet["arch"], "depth": float(subnet["arch"]["depth"])}) == arch
 
 
 def test_copies_of_values_hold_anything() -> None:
@@ -340,6 +342,7 @@ def without(name: str) -> dict[str, Any]:
         (without("mutable_embed_dims"), "architecture.backbone.mutable_embed_dims missing"),
         (without("blocks.1.attn.mutable_attrs.num_heads"), "blocks.1.attn.mutable_attrs.num_heads"),
         ({**EXPORTED, PREFIX + "mutable_depth": {"chosen": "2"}}, "depth is '2', not a whole"),
+        ({**EXPORTED, PREFIX + "mutable_depth": {"chosen": 2.5}}, "depth is 2.5, not a whole"),
         ({**EXPORTED, PREFIX + "mutable_depth": {"choices": 2}}, "it needs `chosen`"),
         ({**EXPORTED, "mutable_depth": 2}, "mutable_depth stands several times"),
         ({**EXPORTED, PREFIX + "mutable_embed_dims": {"chosen": -3}}, "embed_dim is -3, it must"),

@@ -13,6 +13,7 @@ import vitnas
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.interop import nni
+from vitnas.interop.originals import recognise
 from vitnas.space import Choice, Space
 from vitnas.supernet import Supernet
 
@@ -35,6 +36,25 @@ def test_misfitting_weights_are_listed_in_nnis_names() -> None:
         "unexpected: blocks.2.attn.w.weight; "
         "wrong shape: blocks.0.fc1.weight is (64, 224), expected (224, 64)"
     )
+
+
+def test_weights_of_2_8_are_told_from_those_that_are_read() -> None:
+    """Its heads are embed_dim / num_heads wide, in one projection; its tokens have bare names."""
+    weights = {
+        "cls_token": torch.zeros(1, 1, 192),
+        "pos_embed": torch.zeros(1, 5, 192),
+        "patch_embed.weight": torch.zeros(192, 3, 16, 16),
+        "blocks.0.attn.qkv.weight": torch.zeros(576, 192),
+        "blocks.0.attn_layer_norm.weight": torch.zeros(192),
+        "head.weight": torch.zeros(10, 192),
+    }
+    assert recognise(weights) == "nni"
+    message = (
+        "weights of NNI 2.8, whose heads are embed_dim / num_heads wide .* 2.9 to 3.0 are read"
+    )
+    for config in ({}, {"img_size": 32}):
+        with pytest.raises(InputError, match=message):
+            nni.load(weights, config)
 
 
 @pytest.mark.parametrize("name", [*SUBNETS, SUPERNET])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vitnas.cli.log import say, table
-from vitnas.cli.target import read_target
+from vitnas.cli.target import read_space, read_target
 from vitnas.cli.usage import MaybeName, PositionalName
+from vitnas.interop.default_space import default_space
 from vitnas.interop.originals import describe_arch, original
 from vitnas.report.figures.style import quantity
 from vitnas.spaces import space as find_space
@@ -22,7 +23,8 @@ def archs(name: PositionalName = None, *, to: MaybeName = None, space: MaybeName
             text), or a model folder.
         to: cream, nni, mmrazor, s3 or vitas: print the architecture as that system's users keep it.
         space: with --to, a search space whose inactive layers are written too, where the system
-            wants them; by default that of the published architecture.
+            wants them; by default that which the model folder was found in, or of a published
+            architecture the system's own preset or that which it was published with.
     """
     if to is not None:
         original(to, "architecture format")
@@ -32,8 +34,8 @@ def archs(name: PositionalName = None, *, to: MaybeName = None, space: MaybeName
         if to is None:
             say(arch.to_json())
             return
-        if searched is None and name in entries():
-            searched = find_space(entries()[name].space)
+        if searched is None:
+            searched = default_space(arch, to, read_space(name))
         say(describe_arch(arch, to, searched)[1].rstrip("\n"))
         return
     rows = [

@@ -34,7 +34,8 @@ def convert(
         to: the system to write a checkpoint for; its arguments and architecture stand beside.
         arch: take this subnet out (a published name, or a file or text of any system's
             description); by default the supernet is kept.
-        space: a search space's name or YAML file, so that the supernet can be searched.
+        space: a search space's name or YAML file, so that the supernet can be searched; with --to,
+            what is searched there (of one network by default what it is known to come from).
         config: JSON or YAML file with the original's arguments; by default read off the weights.
         lossy: yes: go on although the other system can't keep all of a supernet.
     """

@@ -9,6 +9,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.files import parse_json, read_json, read_yaml
 from vitnas.interop.originals import read_arch as read_any
+from vitnas.space import Space
 from vitnas.zoo import arch, entries
 
 RECORDS = (".json", ".yaml", ".yml")
@@ -65,9 +66,24 @@ def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
     return found, options
 
 
+def read_space(text: str) -> Space | None:
+    """Return the search space that a model folder tells; None of what is no folder, or tells none.
+
+    Raises:
+        InputError: what it tells is no space.
+    """
+    folder = Path(text)
+    if _is_text(text) or not folder.is_dir():
+        return None
+    from vitnas.interop.default_space import recorded_space
+    from vitnas.run import model_record
+
+    return recorded_space(model_record(folder))
+
+
 def _is_text(text: str) -> bool:
     """Return whether this is JSON, not a name or path; it can be too long for a path."""
-    return text.lstrip().startswith("{")
+    return text.lstrip().startswith(("{", "["))
 
 
 def _parse(text: str) -> Any:

@@ -210,25 +210,26 @@ def make(
     return net
 
 
-def check_depth(original: str, depth: Any) -> None:
-    """Check that a described depth is a whole number that a space could have.
+def read_depth(original: str, depth: Any) -> int:
+    """Return a described depth, which may be written as a float.
 
     Raises:
-        InputError: it isn't.
+        InputError: it is no whole number that a space could have.
     """
-    if not isinstance(depth, int) or isinstance(depth, bool):
+    whole = isinstance(depth, int | float) and not isinstance(depth, bool) and depth % 1 == 0
+    if not whole:
         raise InputError(f"{original} architecture: depth is {depth!r}, not a whole number")
     if not 1 <= depth <= DEEPEST:
         raise InputError(f"{original} architecture: depth is {depth}, not from 1 to {DEEPEST}")
+    return int(depth)
 
 
-def own_arch(original: str, depth: Any, **genes: Any) -> Arch:
+def own_arch(depth: int, **genes: Any) -> Arch:
     """Return a described architecture, checked.
 
     Raises:
         InputError: a gene is malformed.
     """
-    check_depth(original, depth)
     ordered = {name: genes[name] for name in GENES if name in genes}
     found = Arch(FAMILY.name, depth=depth, **ordered)
     check_genes(GENES, (), found)
@@ -252,10 +253,9 @@ def layers(arch: Arch, space: Space | None) -> list[tuple[float, int]]:
     return found
 
 
-def cut(value: Any, depth: Any) -> Any:
+def cut(value: Any, depth: int) -> Any:
     """Return the values of a list that stand for layers; the rest has no effect in any original."""
-    counts = isinstance(value, list | tuple) and isinstance(depth, int)
-    return list(value[:depth]) if counts else value
+    return list(value[:depth]) if isinstance(value, list | tuple) else value
 
 
 def check_family(arch: Arch, original: str) -> None:

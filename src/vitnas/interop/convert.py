@@ -17,7 +17,9 @@ from vitnas.errors import InputError
 from vitnas.folder import load, read_config, save
 from vitnas.folders import new_folder
 from vitnas.interop import checkpoint
+from vitnas.interop.default_space import default_space, recorded_space
 from vitnas.interop.originals import (
+    INACTIVE,
     SOURCES,
     describe_arch,
     evaluation_input,
@@ -61,7 +63,8 @@ def convert(
         to: the system to write for.
         arch: take this subnet out; by default the whole supernet is kept.
         space: what the supernet can be searched for; without one it runs all that fit inside. With
-            `to`, what is searched in that system, whose largest widths are written.
+            `to`, what is searched in that system, whose largest widths are written; by default the
+            supernet's own, or of one network for NNI or MMRazor what it is known to come from.
         config: the original constructor's arguments; by default read off the tensors' shapes.
         lossy: with `to`, go on although the system can't keep all of a supernet.
 
@@ -103,6 +106,8 @@ def run(
         _check_folder(path, target)
         net, provenance = read_net(path, source, config, space)
         found, kind = _subnet(net, arch, path)
+        if kind == "subnet" and (known := _known_space(net, path)):
+            provenance["space"] = known.to_dict()
         with new_folder(target) as unfinished:
             save(found, unfinished, provenance=provenance)
         return Converted(target, provenance["source"], kind, _sizes(found))
@@ -111,6 +116,8 @@ def run(
         raise InputError(f"{target} is there already; name a new file")
     net, provenance = open_net(path, source, config)
     found, kind = _subnet(net, arch, path)
+    if space is None and not isinstance(found, Supernet) and to in INACTIVE:
+        space = default_space(_described(found)[0], to, _known_space(net, path))
     _write(found, target, to, module, space, lossy)
     return Converted(target, provenance["source"], kind, _sizes(found))
 
@@ -218,6 +225,13 @@ def _subnet(net: nn.Module, arch: Arch | None, path: Path) -> tuple[nn.Module, s
     return net.extract(arch), "subnet"
 
 
+def _known_space(net: nn.Module, path: Path) -> Space | None:
+    """Return the space of a supernet, or that in which the network of a model folder was found."""
+    if isinstance(net, Supernet):
+        return net.space
+    return recorded_space(read_config(path)) if path.is_dir() else None
+
+
 def _write(
     net: nn.Module, target: Path, to: str, module: Any, space: Space | None, lossy: bool
 ) -> None:
@@ -225,10 +239,11 @@ def _write(
     state = module.dump(net, space=space, lossy=lossy)
     for loss in module.lost(net, space):
         _log.warning("lost in %s: %s", target, loss)
-    beside = {".config.json": json.dumps(module.arguments(net, space), indent=2) + "\n"}
+    given = module.arguments(net, space)
+    beside = {".config.json": json.dumps(given, indent=2) + "\n"}
     if not isinstance(net, Supernet):
-        record: Any = net.vitnas_config
-        suffix, text = describe_arch(Arch.from_dict(record["arch"]), to, space)
+        around = {"given": given} if to == "cream" else {}
+        suffix, text = describe_arch(_described(net)[0], to, space, **around)
         beside[f".arch.{suffix}"] = text
     written: list[Path] = []
     try:

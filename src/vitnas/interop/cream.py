@@ -240,8 +240,7 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
     missing = [name for name in ("layer_num", *_PER_LAYER) if name not in record]
     if missing:
         raise InputError(f"{_ORIGINAL} subnet: {', '.join(missing)} missing")
-    depth = record["layer_num"]
-    common.check_depth(_ORIGINAL, depth)
+    depth = common.read_depth(_ORIGINAL, record["layer_num"])
     genes = {name: common.cut(record[name], depth) for name in _PER_LAYER}
     width = genes["embed_dim"]
     if isinstance(width, list):
@@ -251,7 +250,7 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
                 f"{depth} layers"
             )
         genes["embed_dim"] = width[0]
-    return common.own_arch(_ORIGINAL, depth, **genes)
+    return common.own_arch(depth, **genes)
 
 
 def foreign(arch: Arch) -> dict[str, Any]:
@@ -269,20 +268,27 @@ def foreign(arch: Arch) -> dict[str, Any]:
     }
 
 
-def description(arch: Arch, space: Space | None = None) -> dict[str, Any]:
-    """Return the official YAML of a subnet: RETRAIN, with a space also the SUPERNET around it.
+def description(
+    arch: Arch, space: Space | None = None, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the official YAML of a subnet: RETRAIN, and the SUPERNET that its weights lie in.
+
+    That is the supernet with the arguments `given`, else the smallest with room for the space, else
+    for the architecture, as `dump` writes them.
 
     Raises:
-        InputError: the architecture is no AutoFormer, or has a gene that the original lacks.
+        InputError: the architecture is no AutoFormer, has a gene that the original lacks, or is not
+            in the space.
     """
     record = foreign(arch)
-    part = {name.upper(): record[name] for name in ("mlp_ratio", "num_heads")}
-    found = {"RETRAIN": {**part, "DEPTH": arch.depth, "EMBED_DIM": arch.embed_dim}}
     if space is not None:
         space.validate(arch)
-        whole = supernet(space.largest)
-        found["SUPERNET"] = {name.upper(): whole[name] for name in whole}
-    return found
+    whole = given or supernet(arch if space is None else space.largest)
+    part = {name.upper(): record[name] for name in ("mlp_ratio", "num_heads")}
+    return {
+        "SUPERNET": {name.upper(): whole[name] for name in (*_REQUIRED, "mlp_ratio")},
+        "RETRAIN": {**part, "DEPTH": arch.depth, "EMBED_DIM": arch.embed_dim},
+    }
 
 
 def supernet(largest: Arch, width: int | None = None) -> dict[str, Any]:
@@ -305,7 +311,7 @@ def recognises(names: Collection[str]) -> bool:
     """Return whether tensors are named as the official code names them."""
     marks = (".attn.qkv.", ".attn_layer_norm.")
     if all(any(mark in name for name in names) for mark in marks):
-        return True
+        return "patch_embed.weight" not in names  # as NNI 2.8 calls it
     return any(name.startswith("patch_embed_super.") for name in names)
 
 

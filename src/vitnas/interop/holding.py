@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.axes import parse
+from vitnas.choice import Choice
 from vitnas.errors import InputError
 from vitnas.interop.autoformer import TABLES, State, apart
 from vitnas.models import make_config
@@ -74,12 +75,14 @@ def choices(net: nn.Module, space: Space | None, original: str) -> dict[str, lis
 
 
 def _same_in_all_layers(space: Space, gene: str, original: str) -> list[Any]:
-    values: Any = space[gene].values
-    if space[gene].varies:
-        if len(set(values)) > 1:
-            raise InputError(f"the {original} has the same choices of {gene} in all layers")
-        values = values[0]
-    return list(values)
+    if differs(space[gene]):
+        raise InputError(f"the {original} has the same choices of {gene} in all layers")
+    return list(space[gene].rows[0])
+
+
+def differs(choice: Choice) -> bool:
+    """Return whether layers differ in the values of a choice."""
+    return len(set(choice.rows)) > 1
 
 
 def stored(net: nn.Module, space: Space | None, *, whole: bool = False) -> Arch:

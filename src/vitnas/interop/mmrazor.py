@@ -7,6 +7,7 @@ subnet takes the first heads of each, so the biases are nested as in this packag
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from vitnas.space import Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
 
 _ORIGINAL = "MMRazor AutoFormer"
 WRAPPER = "state_dict"
@@ -212,18 +215,14 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
     if len(prefixes) > 1:
         raise InputError(f"{_ORIGINAL} architecture: {_DEPTH} stands several times")
     prefix = prefixes.pop()
-    depth = values[prefix + _DEPTH]
-    if isinstance(depth, int):
-        common.check_depth(_ORIGINAL, depth)
-    layers = range(depth) if isinstance(depth, int) else ()
-    names = [[f"{prefix}blocks.{i}.{name}" for i in layers] for name in _OF_BLOCK]
+    depth = common.read_depth(_ORIGINAL, values[prefix + _DEPTH])
+    names = [[f"{prefix}blocks.{i}.{name}" for i in range(depth)] for name in _OF_BLOCK]
     missing = [n for n in (prefix + _WIDTH, *names[0], *names[1]) if n not in values]
     if missing:
         raise InputError(f"{_ORIGINAL} architecture: {', '.join(missing)} missing")
     heads, ratios = ([values[name] for name in row] for row in names)
-    return common.own_arch(
-        _ORIGINAL, depth, mlp_ratio=ratios, num_heads=heads, embed_dim=values[prefix + _WIDTH]
-    )
+    width = values[prefix + _WIDTH]
+    return common.own_arch(depth, mlp_ratio=ratios, num_heads=heads, embed_dim=width)
 
 
 def foreign(
@@ -251,8 +250,15 @@ def foreign(
 
 
 def description(arch: Arch, space: Space | None = None) -> dict[str, Any]:
-    """Return MMRazor's description of a subnet; see `foreign`."""
-    return foreign(arch, space)
+    """Return MMRazor's description of a subnet; see `foreign`. Without a space, warn."""
+    record = foreign(arch, space)
+    if space is None:
+        _log.warning(
+            "MMRazor's loader wants the layers beyond depth %d that its supernet has; they are "
+            "left out, as no search space is known: name it (--space; in Python space=)",
+            arch.depth,
+        )
+    return record
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -345,6 +351,6 @@ def _plain(values: Mapping[str, Any]) -> Arch:
         raise InputError(
             f"{_ORIGINAL} architecture: neither {_DEPTH} nor {', '.join(missing)} is there"
         )
-    depth = genes["depth"]
+    depth = common.read_depth(_ORIGINAL, genes["depth"])
     lists = {gene: common.cut(genes[gene], depth) for gene in ("mlp_ratio", "num_heads")}
-    return common.own_arch(_ORIGINAL, depth, **lists, embed_dim=genes["embed_dim"])
+    return common.own_arch(depth, **lists, embed_dim=genes["embed_dim"])

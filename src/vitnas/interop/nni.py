@@ -17,7 +17,7 @@ from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
 from vitnas.interop.absent import complete
-from vitnas.interop.descriptions import read_mapping
+from vitnas.interop.descriptions import read_mapping, read_text
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ _SHOWN = {
 
 _TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
 _MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
+_FUSED = ".attn.qkv."
 _GENE = re.compile(r"(mlp_ratio|num_head)_(\d+)$")
+_SUMMARY = "mutation_summary"
+_TRIAL = ("parameter", "parameters", _SUMMARY)
+"""Where the record of a trial has the sample, one in another."""
 
 
 def load(
@@ -115,6 +119,12 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    if _is_fused(state_dict):
+        raise InputError(
+            "these are weights of NNI 2.8, whose heads are embed_dim / num_heads wide (attn.qkv); "
+            "those of 2.9 to 3.0 are read, whose heads are 64 wide: train anew with these, or here "
+            "(`vitnas train nni-scratch`)"
+        )
     theirs = _names(_is_supernet(state_dict))
 
     def size(name: str, dim: int, dims: int) -> int | None:
@@ -200,32 +210,32 @@ def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
 def arch(foreign: Mapping[str, Any] | str) -> Arch:
     """Read NNI's description of an architecture: the flat sample, or its JSON text.
 
-    Genes of layers beyond the depth are left out, as they have no effect. The `mutation_summary` of
-    a 2.x trial is opened.
+    Genes of layers beyond the depth are left out, as they have no effect. A list of one sample and
+    the record of a trial are opened.
 
     Raises:
-        InputError: a field is missing, unknown or malformed.
+        InputError: a field is missing, unknown or malformed, or these are several samples.
     """
-    record = read_mapping(foreign, _ORIGINAL)
-    if "mutation_summary" in record:
-        record = read_mapping(record["mutation_summary"], _ORIGINAL)
+    found = _sample(read_text(foreign, _ORIGINAL))
+    if isinstance(found, list) and len(found) > 1:
+        raise InputError(
+            f"{_ORIGINAL} architecture: a list of {len(found)} samples; give one of them alone "
+            "(export_top_models puts the best first)"
+        )
+    record = read_mapping(found, _ORIGINAL)
     for name in record:
         if name not in ("depth", "embed_dim") and not _GENE.fullmatch(name):
             raise unknown(
                 f"{_ORIGINAL} gene", name, ("depth", "embed_dim", "mlp_ratio_0", "num_head_0")
             )
-    depth = record.get("depth")
-    if isinstance(depth, int):
-        common.check_depth(_ORIGINAL, depth)
-    layers = range(depth) if isinstance(depth, int) else ()
+    layers = range(common.read_depth(_ORIGINAL, record["depth"]) if "depth" in record else 0)
     needed = ["depth", "embed_dim"]
     needed += [f"{gene}_{i}" for i in layers for gene in ("mlp_ratio", "num_head")]
     missing = [name for name in needed if name not in record]
     if missing:
         raise InputError(f"{_ORIGINAL} architecture: {', '.join(missing)} missing")
     return common.own_arch(
-        _ORIGINAL,
-        depth,
+        len(layers),
         mlp_ratio=[record[f"mlp_ratio_{i}"] for i in layers],
         num_heads=[record[f"num_head_{i}"] for i in layers],
         embed_dim=record["embed_dim"],
@@ -251,14 +261,31 @@ description = foreign
 
 def recognises(names: Collection[str]) -> bool:
     """Return whether tensors are named as NNI names them."""
-    return any(_MARKS.search(name) for name in names)
+    return any(_MARKS.search(name) for name in names) or _is_fused(names)
 
 
 def describes(foreign: Any) -> bool:
     """Return whether this looks like NNI's description of an architecture."""
-    if not isinstance(foreign, Mapping):
-        return False
-    return "mutation_summary" in foreign or any(_GENE.fullmatch(str(name)) for name in foreign)
+    found = _sample(foreign)
+    samples = map(_sample, found if isinstance(found, list) else [found])
+    names = (str(name) for one in samples if isinstance(one, Mapping) for name in one)
+    told = isinstance(foreign, Mapping) and _SUMMARY in foreign
+    return told or any(_GENE.fullmatch(name) for name in names)
+
+
+def _sample(foreign: Any) -> Any:
+    """Return what a list of one holds, or the record of a trial."""
+    if isinstance(foreign, list) and len(foreign) == 1:
+        foreign = foreign[0]
+    for name in _TRIAL:
+        if isinstance(foreign, Mapping) and name in foreign:
+            foreign = foreign[name]
+    return foreign
+
+
+def _is_fused(names: Collection[str]) -> bool:
+    """Return whether tensors are named as NNI 2.8 names them."""
+    return "patch_embed.weight" in names and any(_FUSED in name for name in names)
 
 
 def _is_supernet(state: Collection[str]) -> bool:

@@ -7,7 +7,8 @@ command line also asks for
 - `infer_config(state_dict)`: the constructor's arguments that weights imply
 - `arguments(net, space)`: those of a net that `dump(net, space=..., lossy=...)` writes
 - `lost(net, space)`: what `dump` can't keep; `WRAPPER`: the key that checkpoints have it under
-- `description(arch, space)`: an architecture as the system's users keep it
+- `description(arch, space)`: an architecture as the system's users keep it; of cream also with the
+  arguments `given` of the supernet that its weights lie in
 - `FAITHFUL`, if there: arguments of `load` without which weights would compute something else
 """
 
@@ -31,6 +32,9 @@ SOURCES = {
     "vitas": "vitnas.interop.vitas",
 }
 """Name → module: official AutoFormer, MMRazor's and NNI's AutoFormer, official S3 and ViTAS."""
+
+INACTIVE = ("mmrazor", "nni")
+"""Systems whose descriptions have layers beyond an architecture's depth, if its space is known."""
 
 EVALUATION: dict[str, dict[str, Any]] = {
     "mmrazor": {"crop_pct": 224 / 248},
@@ -89,17 +93,23 @@ def read_arch(record: Any) -> Arch:
     return arch
 
 
-def describe_arch(arch: Arch, to: str, space: Space | None = None) -> tuple[str, str]:
+def describe_arch(
+    arch: Arch, to: str, space: Space | None = None, **around: Any
+) -> tuple[str, str]:
     """Return an architecture as a system writes it: the suffix of a file, and its text.
 
-    With a space also genes of layers that the architecture lacks, where the system has such.
+    With a space also genes of layers that the architecture lacks, where the system has such. What
+    MMRazor reads is JSON and YAML at once, as its loader goes by the suffix.
 
     Raises:
         InputError: there is no such system, or it has no such architecture.
     """
-    record = original(to, "architecture format").description(arch, space)
+    record = original(to, "architecture format").description(arch, space, **around)
     if to == "nni":
         return "json", json.dumps(record) + "\n"
+    if to == "mmrazor":
+        lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
+        return "yaml", "{\n" + ",\n".join(lines) + "\n}\n"
     import yaml
 
     return "yaml", yaml.safe_dump(record, sort_keys=False, default_flow_style=None)
