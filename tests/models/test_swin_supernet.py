@@ -31,21 +31,15 @@ SPACE = Space(
     ),
     stages=3,
 )
+BRIEF: Any = {"standalone": False, "graphs": False}
 
 
 def table(block: nn.Module) -> Tensor:
     return block.get_parameter("attn.relative_position_bias_table")
 
 
-@pytest.fixture
-def graphs_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling is slow; tests/testing does it for a space of this family."""
-    monkeypatch.setattr(models, "check_graph_count", lambda *arguments: None)
-
-
-@pytest.mark.usefixtures("graphs_left_out")
 def test_three_stages_of_odd_widths_conform() -> None:
-    models.check_model(SPACE, seed=1, **OPTIONS)
+    models.check_model(SPACE, seed=1, graphs=False, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +52,10 @@ def test_three_stages_of_odd_widths_conform() -> None:
         ("centre", {"img_size": (48, 96), "window_img_size": 24}),
     ],
 )
-@pytest.mark.usefixtures("graphs_left_out")
 def test_options_and_mixed_policies_conform(sharing: Any, options: dict[str, Any]) -> None:
-    models.check_model(SPACE, sharing, standalone=False, **{**OPTIONS, **options})
+    models.check_model(SPACE, sharing, **BRIEF, **{**OPTIONS, **options})
 
 
-@pytest.mark.usefixtures("graphs_left_out")
 def test_four_stages_conform() -> None:
     """As many as the published nets have; the last has one window, whatever the gene says."""
     space = Space(
@@ -77,7 +69,7 @@ def test_four_stages_conform() -> None:
         ),
         stages=4,
     )
-    models.check_model(space, standalone=False, **{**OPTIONS, "img_size": 32})
+    models.check_model(space, **BRIEF, **{**OPTIONS, "img_size": 32})
 
 
 def one(window: int, **genes: Any) -> Arch:

@@ -34,12 +34,7 @@ SPACE = Space(
     ),
 )
 PATCHES = (4, 8)
-
-
-@pytest.fixture
-def graphs_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling is slow; tests/testing does it for a space of this family."""
-    monkeypatch.setattr(models, "check_graph_count", lambda *arguments: None)
+BRIEF: Any = {"standalone": False, "graphs": False}
 
 
 @pytest.mark.parametrize(
@@ -53,9 +48,8 @@ def graphs_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         ("independent", {"attn_scale": "embed"}),
     ],
 )
-@pytest.mark.usefixtures("graphs_left_out")
 def test_options_and_policies_conform(sharing: Any, options: dict[str, Any]) -> None:
-    models.check_model(SPACE, sharing, standalone=False, **{**OPTIONS, **CHECKS, **options})
+    models.check_model(SPACE, sharing, **BRIEF, **{**OPTIONS, **CHECKS, **options})
 
 
 def make(sharing: Any = "prefix", **options: Any) -> vitnas.Supernet:

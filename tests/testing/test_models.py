@@ -26,14 +26,17 @@ from .families import CASES, OPTIONS, space
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 SPACE = space("vit")
 ARCHS = [SPACE.smallest, SPACE.sample(0)]
+BRIEF: Any = {"standalone": False, "graphs": False}
 
 
 @pytest.mark.parametrize("sharing", POLICIES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_conforms_under_every_policy(family: str, sharing: str) -> None:
-    standalone = (family, sharing) == ("autoformer", "prefix")
-    options = CASES.get(family, OPTIONS)
-    models.check_model(space(family), sharing, standalone=standalone, **options)
+    some: Any = {
+        "standalone": (family, sharing) == ("autoformer", "prefix"),
+        "graphs": family == "vit" or sharing in ("prefix", "bilateral"),
+    }
+    models.check_model(space(family), sharing, **some, **CASES.get(family, OPTIONS))
 
 
 @pytest.mark.parametrize(
@@ -52,10 +55,9 @@ def test_every_family_conforms_under_every_policy(family: str, sharing: str) -> 
     ],
 )
 def test_options_and_mixed_policies_conform(
-    family: str, sharing: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    family: str, sharing: Any, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(models, "check_graph_count", lambda *arguments: None)  # slow, done above
-    models.check_model(space(family), sharing, standalone=False, **{**OPTIONS, **options})
+    models.check_model(space(family), sharing, **BRIEF, **{**OPTIONS, **options})
 
 
 def test_a_fixed_attention_width_conforms_where_heads_stay() -> None:
@@ -71,13 +73,10 @@ def test_a_fixed_attention_width_conforms_where_heads_stay() -> None:
     )
 
 
-def test_norms_after_the_sums_conform_where_the_depth_stays(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_norms_after_the_sums_conform_where_the_depth_stays() -> None:
     """A block without weights is no identity there, so depth can't be masked."""
-    monkeypatch.setattr(models, "check_graph_count", lambda *arguments: None)
     fixed = space("autoformer").with_values(depth=(3,))
-    models.check_model(fixed, standalone=False, post_norm=True, final_norm=False, **OPTIONS)
+    models.check_model(fixed, **BRIEF, post_norm=True, final_norm=False, **OPTIONS)
 
 
 def test_layers_may_have_choices_of_their_own() -> None:
