@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from report import demo
-from vitnas import files
-from vitnas.commands import FOLDER, commands, recorded
+from vitnas.commands import FOLDER, recorded
 from vitnas.search.ledger import Ledger, Settings
 from vitnas.search.records import to_trial
 from vitnas.standing import duration, last_step, standing
@@ -110,16 +109,18 @@ def test_both_searches_of_a_quickstart_are_counted(made: Path) -> None:
             path.unlink()
 
 
-def test_a_space_evolution_says_how_long_it_takes_at_most(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with recorded(run, ("evolve-space", "digits", str(run)), {"rounds": 4}):
-        assert standing(run).rounds_left is None
-        began = commands(run)[-1].began
-        for number, end in enumerate((began - 500, began + 100, began + 300)):
-            path = files.write(run / "space-evolution" / f"round-{number}.json", "{}")
-            os.utime(path, (end, end))
-        # rounds 1 and 2 took 150 seconds each; rounds 3 and 4 are to come
-        assert standing(run).rounds_left == pytest.approx(300)
+def test_a_search_without_a_number_of_trials_says_how_long_it_takes_at_most(made: Path) -> None:
+    """As many as its strategy plans: here eight in the first generation and in each of 20 more."""
+    try:
+        with recorded(made, ("search",), {"name": None, "strategy": "evolution", "trials": None}):
+            (made / "config.yaml").touch()
+            found = {search.name: search for search in standing(made).searches}
+        mean = sum(record.seconds for record in found["evolution"].records) / 6
+        assert (found["evolution"].trials, found["evolution"].planned) == (8 * 21, True)
+        assert found["evolution"].seconds_left == pytest.approx(162 * mean)
+    finally:
+        for path in (made / FOLDER).iterdir():
+            path.unlink()
 
 
 def test_what_is_left_counts_all_workers(tmp_path: Path) -> None:

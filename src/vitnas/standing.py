@@ -12,14 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitnas import files
-from vitnas.commands import Command, active_within, commands, state_of
+from vitnas.commands import Command, State, active_within, commands, state_of
 from vitnas.errors import InputError
-from vitnas.run import CONFIG, EVOLUTION, METRICS, MODELS, ROUNDS, SEARCHES, SUPERNET, search_name
+from vitnas.run import (
+    CONFIG,
+    EVOLUTION,
+    METRICS,
+    MODELS,
+    SEARCHES,
+    SUPERNET,
+    round_folders,
+    search_name,
+)
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record, Settings
 
 TAIL = 1 << 20  # bytes of the metrics that are read
+ENDS = ("evaluation", "speed")  # lines of metrics at the end of an epoch
+RUNNING = ("running", "elsewhere")
 RECENT = 50  # trials whose time says how long others will take
 
 
@@ -38,12 +49,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Search:
-    """A search and how far it is."""
+    """A search and how far it is.
+
+    `trials` are those that the command asked for that runs or ran last. If it left their number to
+    the strategy, they are `planned`: the most that this takes, None where only the scores tell.
+    """
 
     name: str
     settings: Settings
     records: Sequence[Record]
-    trials: int | None = None  # wanted by the command that runs or ran last
+    trials: int | None = None
+    planned: bool = False
     seconds_left: float | None = None
 
     @property
@@ -65,8 +81,6 @@ class Standing:
     last: Command | None
     training: Training | None
     searches: Sequence[Search]
-    rounds: int
-    rounds_left: float | None  # seconds
     models: Mapping[str, Mapping[str, Any]]
     faults: Sequence[str]
     changed: float
@@ -80,14 +94,14 @@ def standing(run: Path, *, searches: bool = True, epochs: int | None = None) -> 
     faults: list[str] = []
     told = commands(run)
     state, meant = _state(run, told)
+    since = (told[-1].began, told[-1].step) if told else None
+    ends = [(command, state_of(run, command)) for command in told] if searches else []
     return Standing(
         folder=run,
         state=state,
         last=meant,
-        training=_training(run, told[-1] if told else None, epochs),
-        searches=list(_searches(run, told, faults)) if searches else (),
-        rounds=sum(path.is_dir() for path in (run / ROUNDS).glob("*")),
-        rounds_left=_evolution_left(run, told[-1] if told else None),
+        training=training_in(run, since, epochs),
+        searches=list(searches_in(run, ends, faults)) if searches else (),
         models=dict(_models(run, faults)),
         faults=faults,
         changed=_changed(run),
@@ -102,8 +116,12 @@ def search_names(run: Path) -> list[str]:
 
 
 def last_step(run: Path) -> int:
-    """Return the last training step that the metrics of a run have, 0 if there is none."""
-    steps = [line.get("step") for line in _tail(run / METRICS, 1 << 16)]
+    """Return the last step of a run's training, 0 if there is none.
+
+    That of a space evolution is the training of its last round.
+    """
+    trained = [run, *round_folders(run)][-1]
+    steps = [line.get("step") for line in _tail(trained / METRICS, 1 << 16)]
     return max((step for step in steps if isinstance(step, int)), default=0)
 
 
@@ -117,24 +135,31 @@ def _state(run: Path, told: Sequence[Command]) -> tuple[str, Command | None]:
     return (state_of(run, told[-1]), told[-1]) if told else ("", None)
 
 
-def _training(run: Path, last: Command | None, epochs: int | None) -> Training | None:
+def training_in(
+    run: Path, since: tuple[float, int] | None, epochs: int | None, per_epoch: int | None = None
+) -> Training | None:
+    """Return how far the training of a run is, None if it has done no step.
+
+    `since` is when it began, or went on, after how many steps; `epochs` are those wanted, and
+    `per_epoch` the steps of one, for as long as none has ended.
+    """
     lines = _tail(run / METRICS)
     steps = [line for line in lines if line.get("kind") == "step"]
     if not steps:
         return None
-    ended = [line for line in lines if line.get("kind") in ("evaluation", "speed")]
+    ended = [line for line in lines if line.get("kind") in ENDS]
     evaluations = [line for line in lines if line.get("kind") == "evaluation"]
     step, epoch = steps[-1].get("step"), steps[-1].get("epoch")
     if not isinstance(step, int) or not isinstance(epoch, int):
         return None
     if ended and ended[-1].get("step") == step:
         epoch += 1
-    per_epoch = _steps_per_epoch(ended)
+    per_epoch = _steps_per_epoch(ended) or per_epoch
     target = run / SUPERNET if (run / SUPERNET).is_dir() else run
     finished = (target / "config.json").is_file() and (epochs is None or epoch >= epochs)
     left = None
-    if last is not None and epochs and per_epoch and step > last.step:
-        rate = (_changed_file(run / METRICS) - last.began) / (step - last.step)
+    if since is not None and epochs and per_epoch and step > since[1]:
+        rate = (changed_file(run / METRICS) - since[0]) / (step - since[1])
         left = max(rate * (epochs * per_epoch - step), 0.0)
     loss = steps[-1].get("loss")
     return Training(
@@ -150,6 +175,12 @@ def _training(run: Path, last: Command | None, epochs: int | None) -> Training |
         finished=finished,
         seconds_left=None if finished else left,
     )
+
+
+def steps_per_epoch(run: Path) -> int | None:
+    """Return how many steps an epoch of a run's training has, None as long as none has ended."""
+    lines = _tail(run / METRICS)
+    return _steps_per_epoch([line for line in lines if line.get("kind") in ENDS])
 
 
 def _steps_per_epoch(ended: Sequence[Mapping[str, Any]]) -> int | None:
@@ -178,41 +209,57 @@ def _tail(path: Path, size: int = TAIL) -> list[dict[str, Any]]:
     return found
 
 
-def _searches(run: Path, told: Sequence[Command], faults: list[str]) -> Iterator[Search]:
-    from vitnas.search.ledger import read
-
+def searches_in(
+    run: Path, told: Sequence[tuple[Command, State]], faults: list[str]
+) -> Iterator[Search]:
+    """Yield a run's own searches; `told` are commands and how they ended."""
     for name in search_names(run):
-        try:
-            settings, records = read(run / SEARCHES / name)
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        mine = [c for c in told if _searches_there(c, name)]
-        trials = mine[-1].arguments.get("trials") if mine else None
-        wanted = trials if isinstance(trials, int) else None
-        running = [one.began for one in mine if state_of(run, one) in ("running", "elsewhere")]
-        left = None
-        if wanted is not None:
-            left = _seconds_left(wanted, records, min(running, default=math.inf))
-        yield Search(name, settings, records, wanted, left)
+        mine = [(one, state) for one, state in told if _searches_there(one, name)]
+        wanted = whole_number(mine[-1][0], "trials") if mine else None
+        running = [one.began for one, state in mine if state in RUNNING]
+        began = min(running, default=math.inf)
+        planned = bool(mine) and wanted is None
+        found = search_in(run / SEARCHES / name, name, wanted, began, faults, planned=planned)
+        if found is not None:
+            yield found
+
+
+def search_in(
+    folder: Path,
+    name: str,
+    wanted: int | None,
+    began: float,
+    faults: list[str],
+    *,
+    planned: bool = False,
+) -> Search | None:
+    """Return the search in a folder, None if it can't be read."""
+    from vitnas.search.ledger import read
+    from vitnas.search.searcher import most_trials
+
+    try:
+        settings, records = read(folder)
+        if planned:
+            wanted = most_trials(settings.strategy, settings.options, settings.space)
+    except InputError as error:
+        faults.append(str(error))
+        return None
+    left = None if wanted is None else _seconds_left(wanted, records, began)
+    return Search(name, settings, records, wanted, planned, left)
+
+
+def whole_number(command: Command, argument: str) -> int | None:
+    """Return an argument of a command, None if it is no whole number."""
+    value = command.arguments.get(argument)
+    return value if type(value) is int else None
 
 
 def _searches_there(command: Command, name: str) -> bool:
     if command.words[:1] == ("search",):
         return search_name(command.arguments) == name
+    if command.words[:1] == ("evolve-space",):
+        return name == "evolution" and whole_number(command, "trials") is not None
     return command.words[:1] == ("quickstart",)
-
-
-def _evolution_left(run: Path, last: Command | None) -> float | None:
-    """Return how long the rounds of a space evolution still take at most; it may end early."""
-    if last is None or last.words[:1] != ("evolve-space",):
-        return None
-    ends = sorted(map(_changed_file, (run / EVOLUTION).glob("round-*.json")))
-    now, wanted = [end for end in ends if end > last.began], last.arguments.get("rounds")
-    if not now or not isinstance(wanted, int):
-        return None
-    # every move is followed by a round in the space that it led to
-    return max(wanted + 1 - len(ends), 0) * (now[-1] - last.began) / len(now)
 
 
 def _seconds_left(wanted: int, records: Sequence[Record], began: float) -> float | None:
@@ -247,10 +294,13 @@ def _models(run: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, An
 def _changed(run: Path) -> float:
     places = [run / name for name in (METRICS, CONFIG, SUPERNET, SEARCHES, MODELS, "checkpoints")]
     places += [run / SEARCHES / name / "study.journal" for name in search_names(run)]
-    return max([_changed_file(path) for path in (run, *places)], default=0.0)
+    inner = [_changed(path) for path in round_folders(run)]
+    inner += [changed_file(path) for path in (run / EVOLUTION).glob("round-*/study.journal")]
+    return max([*inner, *(changed_file(path) for path in (run, *places))], default=0.0)
 
 
-def _changed_file(path: Path) -> float:
+def changed_file(path: Path) -> float:
+    """Return when a file was written, 0 if there is none."""
     with suppress(OSError):
         return path.stat().st_mtime
     return 0.0

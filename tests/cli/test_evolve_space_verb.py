@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -116,6 +117,16 @@ def test_the_same_command_shows_the_same_and_changes_nothing(
     assert told[0].startswith("round 0: E-T error ")
 
 
+def test_where_it_stands_is_shown(evolved: Path, command: Command) -> None:
+    result = command("runs", "show", evolved)
+    last = len(read_rounds(evolved / "space-evolution")) - 1
+    assert re.search(rf"^space evolution +round {last} of 0 to 2 at most$", result.out, re.M)
+    assert re.search(rf"^training of round {last} +epoch 1/1, step 19, loss ", result.out, re.M)
+    assert re.search(rf"^subnets of round {last} +40 of 40 trials, best ", result.out, re.M)
+    assert f"\nbest of round {last}" in result.out
+    assert f" round {last} " in command("runs", "list", evolved).out
+
+
 def test_the_last_space_is_searched_under_the_same_limits(
     evolved: Path, s3_recipe: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -127,6 +138,7 @@ def test_the_last_space_is_searched_under_the_same_limits(
     last = run / "rounds" / str(len(read_rounds(run / "space-evolution")) - 1)
     settings, records = read(last / "searches" / "evolution")
     assert len(records) == 3
+    assert f"best of search round-{last.name}/evolution" in command("runs", "show", run).out
     assert settings.space == vitnas.space(run / "space.yaml")
     assert max(record.metrics["macs"] for record in records) <= 400_000
 

@@ -92,6 +92,9 @@ def test_twisted_latency_tables(tmp_path: Path, data: st.DataObject) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = demo.make_run(tmp_path_factory.mktemp("run") / "run", trials=10)
+    shutil.copytree(run / "searches" / "random", run / "space-evolution" / "round-0")
+    (run / "rounds" / "0").mkdir(parents=True)
+    shutil.copy(run / "metrics.jsonl", run / "rounds" / "0")
     with recorded(run, ["runs", "show"], {"run": str(run)}):
         (run / "config.yaml").touch()
     assert commands(run)
@@ -125,11 +128,13 @@ def test_damaged_runs(run: Path, data: st.DataObject) -> None:
 def test_twisted_commands_and_metrics(verb: str, run: Path, data: st.DataObject) -> None:
     """They tell of what runs, as far as is known, and how long it still takes."""
     (command,) = (run / "commands").glob("*.json")
-    metrics = run / "metrics.jsonl"
+    metrics = run / ("rounds/0" if verb == "evolve-space" else "") / "metrics.jsonl"
     sound = {path: path.read_bytes() for path in (command, metrics)}
     lines = [json.loads(line) for line in sound[metrics].splitlines()]
     record = json.loads(sound[command]) | {"words": [verb, str(run)], "host": "another"}
-    record["arguments"] |= {"trials": 99, "rounds": 9, "recipe": None, "model": str(run)}
+    record["arguments"] |= {"trials": 99, "rounds": 9, "subnets": 9, "later_epochs": 2}
+    recipe = "digits" if verb == "evolve-space" else None
+    record["arguments"] |= {"recipe": recipe, "model": str(run)}
     ended = {"ended": None, "code": None} if data.draw(st.booleans()) else {}
     record, lines[-3:] = data.draw(twisted([record | ended, lines[-3:]]).filter(_is_pair))
     try:

@@ -8,8 +8,14 @@ import pytest
 
 from vitnas.errors import InputError
 from vitnas.search.limits import Window
-from vitnas.search.searcher import STRATEGIES, find_strategy, make_searcher, read_options
-from vitnas.testing.searchers import TINY, cost
+from vitnas.search.searcher import (
+    STRATEGIES,
+    find_strategy,
+    make_searcher,
+    most_trials,
+    read_options,
+)
+from vitnas.testing.searchers import SMALL, TINY, cost, score
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -53,6 +59,34 @@ def _run(code: str, hash_seed: str = "0") -> str:
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
     )
     return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("evolution", {"population": 5, "parents": 2, "mutants": 2, "crossovers": 2}),
+        ("mmrazor", {"max_epochs": 3, "num_candidates": 6, "num_mutation": 2, "num_crossover": 2}),
+        ("nsga2", {"population": 4, "generations": 3, "minimize": ()}),
+        ("regularized", {"population": 4, "sample": 2, "cycles": 11}),
+        ("grid", {}),
+        ("slimming", {}),
+        ("random", {}),
+    ],
+)
+def test_how_many_it_proposes_is_known_where_its_schedule_says(
+    name: str, options: dict[str, object]
+) -> None:
+    space = TINY if name == "grid" else SMALL
+    known = most_trials(name, options, space)
+    if name in ("slimming", "random"):
+        assert known is None
+        return
+    searcher = make_searcher(name, space, lambda arch: True, 0, options)
+    count = 0
+    while (arch := searcher.ask()) is not None:
+        searcher.tell(arch, score(arch))
+        count += 1
+    assert count == known
 
 
 def test_importing_search_imports_neither_torch_nor_optuna() -> None:

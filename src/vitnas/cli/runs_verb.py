@@ -14,8 +14,9 @@ from vitnas.cli.usage import Action, MaybeFolder, PositionalNames
 from vitnas.commands import ask_to_stop, bury, show_password
 from vitnas.errors import InputError
 from vitnas.report.figures.style import plain
+from vitnas.run import round_folders, searches
 from vitnas.runs import check_deletable, delete, find_run, find_runs, resumable, size, working_in
-from vitnas.standing import ago, search_names, standing
+from vitnas.standing import ago, standing
 
 
 def runs(
@@ -70,13 +71,17 @@ def _list(places: Sequence[Path]) -> None:
             [
                 plain(run if run.name else run.resolve().name),
                 where.state or "–",
-                epochs_of(where.training) if where.training else "–",
-                plain(", ".join(search_names(run))) or "–",
+                epochs_of(where.training) if where.training else _round(run),
+                plain(", ".join(place.name for place in searches(run))) or "–",
                 str(len(where.models)),
                 ago(where.changed),
             ]
         )
     table("", ["run", "last command", "training", "searches", "models", "changed"], rows, left=4)
+
+
+def _round(run: Path) -> str:
+    return "".join(f"round {path.name}" for path in round_folders(run)[-1:]) or "–"
 
 
 def _stop(run: Path) -> None:
@@ -122,7 +127,7 @@ def _password(address: str) -> str:
 def _delete(run: Path, *, asked: bool) -> None:
     check_deletable(run)  # before anybody is asked
     where = standing(run, searches=False)
-    parts = [_counted(search_names(run), "search", "es"), _counted(where.models, "model", "s")]
+    parts = [_counted(searches(run), "search", "es"), _counted(where.models, "model", "s")]
     what = f"{run.resolve()} ({', '.join([bytes_of(size(run)), *parts])})"
     if asked:
         if not sys.stdin.isatty():

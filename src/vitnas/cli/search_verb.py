@@ -128,13 +128,15 @@ def search(
     from vitnas.cli.progress import SearchProgress
     from vitnas.cli.search_workers import search_together
     from vitnas.search.answer import answers
+    from vitnas.search.searcher import most_trials
 
-    with SearchProgress(trials) as shown:
+    settings, costs = prepared.settings, prepared.costs
+    planned = most_trials(strategy, settings.options, settings.space)
+    with SearchProgress(planned if trials is None else trials) as shown:
         if workers > 1:
             records = search_together(asked, prepared, shown)
         else:
             records = prepared.run(shown, join=join == "on")
-    settings, costs = prepared.settings, prepared.costs
     title = f"{prepared.name}: {len(records)} subnets, {prepared.scoring.what}"
     _show(records, answers(settings, records, costs), settings, costs, title)
     if predictor is not None:

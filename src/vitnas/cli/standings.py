@@ -11,8 +11,9 @@ from vitnas.cli.log import say, table
 from vitnas.commands import Command
 from vitnas.errors import InputError
 from vitnas.report.figures.style import plain, quantity
+from vitnas.rounds import Rounds, rounds_of
 from vitnas.runs import size, working_in
-from vitnas.standing import Search, Standing, Training, ago, duration, standing
+from vitnas.standing import Search, Standing, Training, ago, duration, standing, whole_number
 
 if TYPE_CHECKING:
     from vitnas.search.ledger import Record
@@ -22,18 +23,20 @@ BEST = 5
 
 def show(run: Path) -> None:
     """Print where a run stands, and the best architectures of its searches."""
-    where = _standing(run)
-    facts = list(_facts(where))
+    where, rounds = _standing(run), rounds_of(run, _planned_of_round)
+    facts = list(_facts(where, rounds))
     width = max(len(name) for name, _ in facts)
     for name, text in facts:
         say(f"{name:<{width}}  {text}")
-    for search in where.searches:
-        _show_best(search)
+    if rounds is not None and rounds.evaluation is not None:
+        _show_best(rounds.evaluation, f"best of round {rounds.number}")
+    for search in (*where.searches, *(rounds.searches if rounds else ())):
+        _show_best(search, f"best of search {plain(search.name)}")
 
 
 def compare(found: Sequence[Path]) -> None:
     """Print where runs stand, a column each."""
-    columns = [dict(_compared(_standing(run))) for run in found]
+    columns = [dict(_compared(run)) for run in found]
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
     titles = [plain(run.resolve().name) for run in found]
@@ -44,6 +47,12 @@ def _standing(run: Path) -> Standing:
     first = standing(run, searches=False)
     epochs = None if first.training is None else _planned(run, first.last)
     return standing(run, epochs=epochs)
+
+
+def _planned_of_round(folder: Path, last: Command | None) -> int | None:
+    """Return how many epochs the training of a round of a space evolution is to have."""
+    later = whole_number(last, "later_epochs") if last is not None and folder.name != "0" else None
+    return _planned(folder, last) if later is None else later
 
 
 def _planned(run: Path, last: Command | None) -> int | None:
@@ -71,22 +80,36 @@ def _planned(run: Path, last: Command | None) -> int | None:
         return None
 
 
-def _facts(where: Standing) -> Iterator[tuple[str, str]]:
+def _facts(where: Standing, rounds: Rounds | None) -> Iterator[tuple[str, str]]:
     yield "run", f"{plain(where.folder.resolve(), 300)} ({bytes_of(size(where.folder))})"
     if where.last is not None:
         yield "last command", f"{words_of(where.last)} ({_told(where.last, where.state)})"
     if where.training is not None:
         yield "training", _training(where.training, running=where.state == "running")
-    if where.rounds:
-        running = where.state == "running" and where.rounds_left is not None
-        left = f", at most {duration(where.rounds_left or 0)} left" if running else ""
-        yield "space evolution", f"{where.rounds} rounds begun{left}"
+    if rounds is not None:
+        yield from _evolution(rounds, running=where.state == "running")
     for search in where.searches:
         yield f"search {plain(search.name)}", _search(search, running=where.state == "running")
     if where.models:
         yield "models", plain(", ".join(where.models), 300)
-    for fault in where.faults:
+    for fault in (*where.faults, *(rounds.faults if rounds else ())):
         yield "can't be read", plain(fault, 300)
+
+
+def _evolution(rounds: Rounds, *, running: bool) -> Iterator[tuple[str, str]]:
+    name = f"round {rounds.number}"
+    last = "" if rounds.most is None else f" of 0 to {rounds.most} at most"
+    parts = [f"{name}{last}"]
+    if running and rounds.seconds_left is not None:
+        for_what = "" if rounds.evaluated else " for the trainings"
+        parts.append(f"at most {duration(rounds.seconds_left)} left{for_what}")
+    yield "space evolution", ", ".join(parts)
+    if rounds.training is not None:
+        yield f"training of {name}", _training(rounds.training, running=running)
+    if rounds.evaluation is not None:
+        yield f"subnets of {name}", _search(rounds.evaluation, running=running)
+    for search in rounds.searches:
+        yield f"search {plain(search.name)}", _search(search, running=running)
 
 
 def words_of(command: Command) -> str:
@@ -126,7 +149,8 @@ def _training(training: Training, *, running: bool) -> str:
 
 def _search(search: Search, *, running: bool) -> str:
     more = search.trials is not None and search.trials >= search.done  # an earlier command's
-    wanted = f" of {search.trials:,}" if more else ""
+    most = "at most " if search.planned else ""
+    wanted = f" of {most}{search.trials:,}" if more else ""
     parts = [f"{search.done:,}{wanted} trials"]
     parts += [
         f"{count:,} {told}"
@@ -138,11 +162,13 @@ def _search(search: Search, *, running: bool) -> str:
         parts.append(f"best {max(scores):.2f}")
     parts.append(" and ".join(map(str, search.settings.limits)) or "no limit")
     if running and search.seconds_left is not None:
-        parts.append(f"{duration(search.seconds_left)} left")
+        parts.append(f"{most}{duration(search.seconds_left)} left")
+    elif running and search.planned and search.trials is None:
+        parts.append(f"{search.settings.strategy} tells its end by the scores alone")
     return ", ".join(parts)
 
 
-def _show_best(search: Search) -> None:
+def _show_best(search: Search, title: str) -> None:
     from vitnas.search.answer import ranked
     from vitnas.search.summary import summary
 
@@ -164,7 +190,6 @@ def _show_best(search: Search) -> None:
         for record in best
     ]
     say("")
-    title = f"best of search {plain(search.name)}"
     table(title, ["trial", plain(search.settings.scorer), *costs, *genes], rows, left=0)
 
 
@@ -176,9 +201,10 @@ def _gene(value: Scalar) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else plain(value)
 
 
-def _compared(where: Standing) -> Iterator[tuple[str, str]]:
+def _compared(run: Path) -> Iterator[tuple[str, str]]:
     from vitnas.search.answer import ranked
 
+    where, rounds = _standing(run), rounds_of(run, _planned_of_round)
     yield from _recipe(where.folder)
     yield "last command", where.state or "–"
     if where.training is not None:
@@ -187,7 +213,9 @@ def _compared(where: Standing) -> Iterator[tuple[str, str]]:
             yield "loss", f"{where.training.loss:.4f}"
         for name, value in where.training.metrics.items():
             yield plain(name), f"{value:.2f}"
-    for search in where.searches:
+    if rounds is not None:
+        yield "space evolution", f"round {rounds.number}"
+    for search in (*where.searches, *(rounds.searches if rounds else ())):
         name = f"search {plain(search.name)}"
         yield f"{name}: trials", f"{search.done:,}"
         yield f"{name}: limits", " and ".join(map(str, search.settings.limits)) or "none"

@@ -51,6 +51,11 @@ class Options(generations.Options):
                 f"don't fit into a population of {self.population}"
             )
 
+    @property
+    def trials(self) -> int:
+        """Return how many evaluations that makes."""
+        return self.population * (self.generations + 1)
+
 
 class Evolution(generations.Generations):
     """A `Searcher`; each generation is bred from the best of all before."""

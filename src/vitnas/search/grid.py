@@ -37,6 +37,11 @@ class Options:
     def __post_init__(self) -> None:
         check_fields(self, limit=(self.limit >= 1, "at least 1"))
 
+    @property
+    def trials(self) -> int:
+        """Return how many evaluations there are at most."""
+        return self.limit
+
 
 class Grid(Proposals):
     """A `Searcher` that first lists the feasible architectures and says how many there are.

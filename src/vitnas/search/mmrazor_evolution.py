@@ -55,6 +55,11 @@ class Options:
                 f"don't fit into num_candidates {self.num_candidates}"
             )
 
+    @property
+    def trials(self) -> int:
+        """Return how many evaluations that makes."""
+        return self.num_candidates * self.max_epochs
+
 
 class MMRazorEvolution(evolution.Evolution):
     """A `Searcher`; an epoch is a generation."""

@@ -46,6 +46,11 @@ class Options(generations.Options):
         if self.mutation_prob is not None:
             check_fields(self, **probability(self, "mutation_prob"))
 
+    @property
+    def trials(self) -> int:
+        """Return how many evaluations that makes."""
+        return self.population * self.generations
+
 
 @dataclass
 class _Member:

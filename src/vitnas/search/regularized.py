@@ -59,6 +59,11 @@ class Options:
             concurrency=(self.concurrency >= 1, "at least 1"),
         )
 
+    @property
+    def trials(self) -> int:
+        """Return how many evaluations that makes."""
+        return self.cycles
+
 
 class RegularizedEvolution(Proposals):
     """A `Searcher` whose population holds the youngest scores, in the order proposed."""

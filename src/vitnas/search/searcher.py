@@ -46,7 +46,7 @@ class Searcher(Protocol):
 
     A module that is a strategy has a frozen dataclass `Options` and a function
     `make(space, feasible, seed, **options) -> Searcher`, and passes the checks of
-    `vitnas.testing.searchers`.
+    `vitnas.testing.searchers`. If its schedule has a length, `Options` has a property `trials`.
     """
 
     def ask(self) -> Arch | None:
@@ -162,6 +162,19 @@ def read_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         where = ".".join(map(str, fault["loc"]))
         what = f"option {where} of strategy {name} is {fault['input']!r}: " if where else ""
         raise InputError(f"{what}{fault['msg'].removeprefix('Value error, ')}") from error
+
+
+def most_trials(name: str, options: Mapping[str, Any], space: Space) -> int | None:
+    """Return how many architectures a strategy proposes at most; None if only scores tell.
+
+    It may be fewer: those that are feasible may come to an end before.
+
+    Raises:
+        InputError: no such strategy, or options that don't fit.
+    """
+    strategy = find_strategy(name)
+    length: int | None = getattr(strategy.options(**read_options(name, options)), "trials", None)
+    return None if length is None else min(length, space.size())
 
 
 def make_searcher(
