@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,22 @@ def test_a_broken_image_is_named(
     found = list(predict(model, [pictures], skip_broken=True))
     assert [Path(one.path).name for one in found] == ["0.png", "1.png", "2.png"]
     assert f"skipped 1 broken images: {broken}" in caplog.text
+
+
+def test_what_is_broken_among_many_is_named(
+    model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not even begin as an image, before any label; what breaks off, in its turn."""
+    monkeypatch.setattr(sys.modules["vitnas.export.predict"], "BATCH", 1)
+    last, whole = pictures / "more" / "3.png", (pictures / "0.png").read_bytes()
+    last.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"can't read image .*3\.png: .*; leave it out, or give"):
+        predict(model, [pictures])
+    last.write_bytes(whole[:50])
+    found = predict(model, [pictures])
+    assert [Path(next(found).path).name for _ in range(3)] == ["0.png", "1.png", "2.png"]
+    with pytest.raises(InputError, match=r"can't read image .*3\.png: .*; leave it out, or give"):
+        next(found)
 
 
 def test_missing_images(model: Path, pictures: Path, tmp_path: Path) -> None:

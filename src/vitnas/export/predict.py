@@ -40,7 +40,10 @@ def predict(
     device: str = "auto",
     skip_broken: bool = False,
 ) -> Iterator[Prediction]:
-    """Yield the labels of images, in their order; what is wrong is said before the first.
+    """Yield the labels of images, in their order.
+
+    What is wrong is said before the first, files that are no images among it. An image that begins
+    well and is damaged further on is named in its turn, after the labels of those before.
 
     Args:
         model: a model folder, or the folder of a timm, ONNX or int8 export.
@@ -68,6 +71,8 @@ def predict(
         if broken:
             _log.warning("skipped %d broken images: %s", len(broken), ", ".join(broken))
         files = tuple(file for file in files if file not in set(broken))
+    else:
+        _check(files)
     net, place = _open(folder, record, device)
     return _predictions(net, place, files, names, top, input)
 
@@ -141,6 +146,20 @@ def _predictions(
             ):
                 labels = [names[i] for i in places]
                 yield Prediction(file, tuple(zip(labels, values, strict=True)))
+
+
+def _check(files: Sequence[str]) -> None:
+    """Check that files begin as images do, which costs little.
+
+    Raises:
+        InputError: one doesn't.
+    """
+    source = FileImages(tuple(files), as_integers(range(len(files))))
+    for index, file in enumerate(files):
+        try:
+            source.open(index).close()
+        except Exception:  # PIL's plug-ins raise many types for a broken file
+            _read(file)
 
 
 def _read(file: str) -> Image.Image:
