@@ -202,7 +202,8 @@ def test_a_space_gives_the_other_systems_widths(tmp_path: Path, command: Command
     yaml = "family: autoformer\ndepth: [2]\nembed_dim: [48, 64]\nnum_heads: [1, 2]\n"
     (tmp_path / "mine.yaml").write_text(f"{yaml}mlp_ratio: [1.5, 2]\n")
     words = ("--to", "nni", "--space", tmp_path / "mine.yaml")
-    assert command("convert", tmp_path / "net.pth", tmp_path / "cut.pth", *words).code == 0
+    result = command("convert", tmp_path / "net.pth", tmp_path / "cut.pth", *words)
+    assert result.out.endswith("cut.pth for nni: depth 2, embed_dim 64, num_classes 7\n")
     config = json.loads((tmp_path / "cut.config.json").read_text())
     assert (config["search_embed_dim"], config["search_num_heads"]) == ([48, 64], [1, 2])
     net = nni.load(torch.load(tmp_path / "cut.pth", weights_only=True), config)

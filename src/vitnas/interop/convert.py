@@ -18,6 +18,7 @@ from vitnas.folder import load, read_config, save
 from vitnas.folders import new_folder
 from vitnas.interop import checkpoint
 from vitnas.interop.default_space import default_space, recorded_space
+from vitnas.interop.holding import stored
 from vitnas.interop.originals import (
     INACTIVE,
     SOURCES,
@@ -27,6 +28,7 @@ from vitnas.interop.originals import (
     recognise,
 )
 from vitnas.models import family, make_config
+from vitnas.models.autoformer import FAMILY as AUTOFORMER
 from vitnas.space import Space, check_space
 from vitnas.supernet import Supernet
 
@@ -110,7 +112,7 @@ def run(
             provenance["space"] = known.to_dict()
         with new_folder(target) as unfinished:
             save(found, unfinished, provenance=provenance)
-        return Converted(target, provenance["source"], kind, _sizes(found))
+        return Converted(target, provenance["source"], kind, _sizes(found, _described(found)[0]))
     module = original(to, "checkpoint format")
     if checkpoint.check_suffix(target).exists():
         raise InputError(f"{target} is there already; name a new file")
@@ -119,7 +121,7 @@ def run(
     if space is None and not isinstance(found, Supernet) and to in INACTIVE:
         space = default_space(_described(found)[0], to, _known_space(net, path))
     _write(found, target, to, module, space, lossy)
-    return Converted(target, provenance["source"], kind, _sizes(found))
+    return Converted(target, provenance["source"], kind, _sizes(found, _stored(found, to, space)))
 
 
 def read_net(
@@ -167,9 +169,15 @@ def _described(net: Any) -> tuple[Arch, dict[str, Any]]:
     return Arch.from_dict(net.vitnas_config["arch"]), net.vitnas_config["options"]
 
 
-def _sizes(net: nn.Module) -> str:
+def _stored(net: nn.Module, to: str, space: Space | None) -> Arch:
+    """Return the largest architecture in what is written of a net for a system."""
+    arch, _ = _described(net)
+    return stored(net, space, whole=to == "cream") if arch.family == AUTOFORMER.name else arch
+
+
+def _sizes(net: nn.Module, arch: Arch) -> str:
     """Return what tells a network that lost some of its tensors, in words."""
-    arch, options = _described(net)
+    _, options = _described(net)
     depth, width = (
         "/".join(map(str, value)) if isinstance(value, tuple) else value
         for value in (arch["depth"], arch["embed_dim"])
