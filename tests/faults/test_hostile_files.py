@@ -27,7 +27,10 @@ from vitnas.cli.standings import show
 from vitnas.cli.target import read_target
 from vitnas.commands import commands, recorded
 from vitnas.cost.table import LatencyTable
+from vitnas.errors import InputError
 from vitnas.interop import checkpoint
+from vitnas.nn import vit
+from vitnas.nn.saved import load_folder
 from vitnas.report.contents import read_contents
 from vitnas.runs import resumable
 from vitnas.search import ledger
@@ -67,6 +70,32 @@ def test_twisted_model_folders(tmp_path: Path, data: st.DataObject) -> None:
     (copied / "config.json").write_text(json.dumps(data.draw(twisted(record))))
     outcome(folder.load, copied)
     outcome(lambda path: read_target(str(path)), copied)
+    outcome(load_alone, copied)
+
+
+def load_alone(folder: Path) -> None:
+    """Load a model folder as its own modeling.py does, which knows no error of vitnas."""
+    try:
+        load_folder(str(folder), vit.build)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+@given(data=st.data())
+@fuzz
+def test_twisted_models_are_refused_without_vitnas(tmp_path: Path, data: st.DataObject) -> None:
+    """What `modeling.py` gives to the builder, and weights whose hash nobody knows."""
+    saved = tmp_path / "net"
+    saved = saved if saved.exists() else net(tmp_path)
+    record = json.loads((saved / "config.json").read_text())
+    copied = Path(shutil.copytree(saved, tmp_path / "copy", dirs_exist_ok=True))
+    record |= {"build": data.draw(twisted(record["build"]))}
+    del record["weights"]
+    (copied / "config.json").write_text(json.dumps(record))
+    if data.draw(st.booleans()):
+        weights = copied / "model.safetensors"
+        weights.write_bytes(data.draw(damaged(weights.read_bytes())))
+    outcome(load_alone, copied)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
