@@ -23,7 +23,8 @@ if [ "$(cat .venv/.vitnas 2>/dev/null)" != "$want" ]; then
         PATH="$PWD/.uv/bin:$PATH"
     fi
     uv venv --quiet --clear --python "$python" .venv
-    uv pip sync --quiet --require-hashes --python .venv requirements.lock
+    # Every process would compile what it imports anew where PYTHONDONTWRITEBYTECODE is set.
+    uv pip sync --compile-bytecode --quiet --require-hashes --python .venv requirements.lock
     uv pip install --quiet --python .venv --no-deps --no-build-isolation -e .
     printf '%s' "$want" >.venv/.vitnas
 fi

@@ -1,8 +1,9 @@
 """The small run without randomness inside the steps, for one process or several.
 
-As a script: FOLDER, SHARING and settings of the recipe as JSON. With DIE_AT=STEP:RANK in the
-environment that process kills itself when it is about to do that step, unless torchrun has started
-it anew. Prints how often torchrun did.
+As a script: FOLDER, SHARING, settings of the recipe as JSON, and of several processes how many, and
+how often they may start anew. These are started as torchrun does, but forked, so that torch is
+loaded once. With DIE_AT=STEP:RANK in the environment that process kills itself when it is about to
+do that step, unless it was started anew. Prints how often it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from train.runs import SPACE, before, digits, small_recipe
 from vitnas.arch import Arch
@@ -50,5 +52,24 @@ def _sampler() -> Callable[[int], tuple[Arch, ...]] | None:
     return before(int(step), lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def launch(processes: str, restarts: str, *words: str) -> None:
+    """Do what `torchrun --standalone` does, with forks."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=int(processes),
+        max_restarts=int(restarts),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id="test",
+        start_method="fork",
+    )
+    elastic_launch(config, main)(*words)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    words, processes = sys.argv[1:4], sys.argv[4:]
+    if processes:
+        launch(*processes, *words)
+    else:
+        main(*words)

@@ -27,10 +27,9 @@ STEPS = list(range(1, 21))
 def finish(
     folder: Path, sharing: str, settings: str, processes: int = 2, restarts: int = 0, **extra: str
 ) -> str:
-    """Run the script in one process or under torchrun to its end; return what it printed."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    launcher = [] if processes == 1 else [*torchrun, f"--max-restarts={restarts}"]
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), sharing, settings]
+    """Run the script in one process or several to its end; return what it printed."""
+    several = [str(processes), str(restarts)] if processes > 1 else []
+    command = [sys.executable, str(SCRIPT), str(folder), sharing, settings, *several]
     if restarts:
         extra["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as docs/distributed.md says
     done = subprocess.run(command, env=environment(**extra), capture_output=True, text=True)
