@@ -46,12 +46,21 @@ def test_a_predictor_chooses_and_says_how_well(run: Path, command: Command) -> N
     assert (settings.predictor, settings.oversample, settings.scorer) == ("gbrt", 3, "top-1")
     assert {record.state for record in records} == {"complete"}
     assert sum(record.predicted is not None for record in records) == 8
-    found = agreement(records) or "too few subnets were predicted to say how well it does"
+    found = agreement(records)
+    assert found is not None
     assert result.out.splitlines()[-1] == f"predictor gbrt: {found}"
     assert command(*words, "--oversample", "3").out == result.out
     assert refusal(command(*words)).endswith(
         "holds a search with oversample 3, not 4; repeat it with the same oversample to resume, or "
         "use another folder (--name)"
+    )
+
+
+def test_of_few_trials_is_told_that_a_predictor_learns_first(run: Path, command: Command) -> None:
+    words = ("--strategy", "random", "--trials", "2", "--predictor", "gp", "--name", "few")
+    assert command("search", run, *words).out.splitlines()[-1] == (
+        "predictor gp: too few subnets were predicted to say how well it does; it learns from 20 "
+        "scores before it predicts"
     )
 
 

@@ -109,9 +109,12 @@ def find_predictor(
 
 def tell_agreement(predictor: str, records: Sequence[Record]) -> None:
     """Say how well a predictor ordered what was scored after it."""
-    from vitnas.search.predictor import agreement
+    from vitnas.search.predictor import LEARNED, LEAST, agreement
 
-    told = agreement(records) or "too few subnets were predicted to say how well it does"
+    few = "too few subnets were predicted to say how well it does"
+    if predictor in LEARNED:
+        few += f"; it learns from {LEAST} scores before it predicts"
+    told = agreement(records) or few
     say(f"predictor {predictor}: {told}")
 
 
