@@ -13,6 +13,7 @@ from vitnas.commands import FOLDER, recorded
 from vitnas.search.ledger import Ledger, Settings
 from vitnas.search.records import to_trial
 from vitnas.standing import duration, last_step, standing
+from vitnas.testing.searchers import TINY
 
 TRIAL: dict[str, Any] = {
     "origin": "random",
@@ -76,6 +77,15 @@ def test_a_search_says_how_long_it_still_takes(made: Path) -> None:
     finally:
         for path in (made / FOLDER).iterdir():
             path.unlink()
+
+
+def test_no_more_trials_are_expected_than_there_are_architectures(tmp_path: Path) -> None:
+    settings = Settings(TINY, (), "random", {}, 0)
+    with recorded(tmp_path, ("search",), {"name": "few", "trials": 10_000}):
+        with Ledger(tmp_path / "searches" / "few", settings):
+            pass
+        (search,) = standing(tmp_path).searches
+    assert (search.trials, search.planned) == (TINY.size(), False)
 
 
 def test_a_command_that_ended_does_not_hide_one_that_runs(tmp_path: Path) -> None:

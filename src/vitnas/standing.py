@@ -239,8 +239,11 @@ def search_in(
 
     try:
         settings, records = read(folder)
+        most = most_trials(settings.strategy, settings.options, settings.space)
         if planned:
-            wanted = most_trials(settings.strategy, settings.options, settings.space)
+            wanted = most
+        elif wanted is not None:
+            wanted = min(wanted, settings.space.size() if most is None else most)
     except InputError as error:
         faults.append(str(error))
         return None

@@ -127,7 +127,9 @@ def _told(command: Command, state: str) -> str:
         return f"runs as {process} as far as is known, begun {ago(command.began)}"
     if state == "failed":
         state = f"failed with exit code {command.code}"
-    return f"{state} {ago(command.ended or command.began)}"
+    if command.ended is None:  # nobody knows when it was killed
+        return f"{state}, begun {ago(command.began)}"
+    return f"{state} {ago(command.ended)}"
 
 
 def epochs_of(training: Training) -> str:
