@@ -1,6 +1,6 @@
 """Several real processes over gloo: the numbers of one, after deaths and with other processes, too.
 
-Each test starts processes that load torch, which takes seconds; so they are slow ones.
+Each test starts processes that load torch, which takes seconds; so most are slow ones.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import torch
 
 from train.runs import environment, history
 from vitnas.train import checkpoint
-
-pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("parallel.py")
 FSDP = '{"parallel": "fsdp"}'
@@ -72,6 +70,7 @@ def test_two_processes_train_as_one(tmp_path: Path, one: Path, settings: str) ->
     assert_as_one(tmp_path, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ["{}", '{"sides": "sum_logits"}'], ids=["mean", "sum"])
 def test_both_sides_in_two_processes(tmp_path: Path, settings: str) -> None:
     for processes in (1, 2):
@@ -79,8 +78,15 @@ def test_both_sides_in_two_processes(tmp_path: Path, settings: str) -> None:
     assert_as_one(tmp_path / "2", tmp_path / "1")
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("parallel", "rank"),
+    [
+        ("ddp", 1),
+        pytest.param("ddp", 0, marks=pytest.mark.slow),
+        pytest.param("fsdp", 0, marks=pytest.mark.slow),
+        pytest.param("fsdp", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_process_is_started_anew_and_the_run_goes_on(
     tmp_path: Path, one: Path, parallel: str, rank: int
 ) -> None:
@@ -91,6 +97,7 @@ def test_a_killed_process_is_started_anew_and_the_run_goes_on(
     assert_as_one(tmp_path, one)
 
 
+@pytest.mark.slow
 def test_shared_out_weights_go_on_in_one_process_and_back(tmp_path: Path, one: Path) -> None:
     """Checkpoints are whole, whoever writes them."""
     settings = '{"checkpoint_minutes": 1e-9, "parallel": "fsdp"}'
