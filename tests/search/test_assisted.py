@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,22 @@ def test_a_learner_waits_for_scores_before_it_chooses() -> None:
     assert all(arch and searcher.lineage(arch).predicted is not None for arch in second)
     with pytest.raises(Waiting):
         searcher.ask()
+
+
+def test_a_strategy_with_a_limit_of_its_own_is_helped_after_twenty_scores_too() -> None:
+    inner = make_searcher("regularized", SMALL, every, 0, {"population": 10, "sample": 5})
+    searcher = Assisted(inner, learned("gbrt", SMALL), 4)
+    predicted: list[float | None] = []
+    while len(predicted) < 36:
+        asked: list[Arch] = []
+        with contextlib.suppress(Waiting):
+            while (arch := searcher.ask()) is not None:
+                asked.append(arch)
+        predicted += [searcher.lineage(arch).predicted for arch in asked]
+        for arch in asked:
+            searcher.tell(arch, score(arch))
+    assert predicted[:20] == [None] * 20
+    assert None not in predicted[20:]
 
 
 def test_a_generation_has_a_whole_population_of_measured_scores() -> None:

@@ -7,7 +7,8 @@ when the predictor knows more.
 
 What counts against a strategy's own limit of outstanding proposals counts while they are compared,
 too: where it waits, the choice is among fewer. A predictor that learns lets 16 be outstanding at
-most, as it can't choose well before scores have come in.
+most, as it can't choose well before scores have come in; and no more than the 20 scores that it
+learns from until it has them.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Assisted:
     def ask(self) -> Arch | None:
         """Propose the most promising of some proposals."""
         self._learn()
-        outstanding = len(self._predicted) - len(self._scores)
-        if self._predictor.learns and outstanding >= (OUTSTANDING if self._ready else LEAST):
+        outstanding, lacking = len(self._predicted) - len(self._scores), LEAST - len(self._scores)
+        if self._predictor.learns and outstanding >= (lacking if lacking > 0 else OUTSTANDING):
             raise Waiting(f"waits for {outstanding} scores")
         drawn = self._draw(self._oversample if self._ready else 1)
         if not drawn:
