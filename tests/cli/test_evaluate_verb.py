@@ -98,7 +98,7 @@ def test_broken_images_are_named_and_left_out_if_wanted(
     assert told in result.err.splitlines()
     metrics = read_config(model)["metrics"][f"test of {name}"]
     assert metrics["images"] == len(held) - 2
-    assert "(18 images, " in result.out
+    assert f"({len(held) - 2} images, " in result.out
 
     # the same images as before, so that none of training is among them
     transform = eval_transform(model_input(read_config(model)))
@@ -157,9 +157,7 @@ def test_report(run: Path, command: Command) -> None:
     assert command("evaluate", run / "models" / "largest").code == 0
     result = command("report", run)
     assert (result.code, result.out) == (0, f"report written to {run / 'report.html'}\n")
-    page = (run / "report.html").read_text()
-    assert "evaluated for largest" in page
-    assert "random" in page
+    assert "evaluated for largest" in (run / "report.html").read_text()
 
 
 def test_a_folder_without_anything_has_no_report(tmp_path: Path, command: Command) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import vitnas
 from vitnas.cost.table import LatencyTable
 from vitnas.folder import read_config
+from vitnas.interop.default_space import recorded_space
 from vitnas.run import LATENCY
 from vitnas.search.answer import best
 from vitnas.search.ledger import read
@@ -52,6 +54,15 @@ def test_a_model_and_its_card_say_how_it_was_searched(run: Path, command: Comman
         "| memory in the search | ",
     ):
         assert told in card, told
+
+
+def test_a_model_says_in_which_space_it_was_found(run: Path) -> None:
+    """Other systems' descriptions of it are of that space, too."""
+    record = read_config(run / "models" / "random")
+    found, net = recorded_space(record), recorded_space(read_config(run / "supernet"))
+    assert found is not None
+    assert found == net
+    assert vitnas.Arch.from_dict(record["arch"]) in found
 
 
 def test_without_predictor_and_measurement_neither_is_named(run: Path) -> None:

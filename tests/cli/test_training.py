@@ -102,7 +102,8 @@ def test_finetuning_starts_from_the_inherited_weights(searched: Path, tuned: Pat
     assert record["arch"] == source["arch"]
     assert record["data"] == source["data"]
     assert record["provenance"]["training"] == "fine-tuned"
-    assert record["provenance"]["supernet"] == source["provenance"]["supernet"]
+    for kept in ("supernet", "space"):
+        assert record["provenance"][kept] == source["provenance"][kept]
     assert record["metrics"]["search"].keys() == {"top1"}
     before = load_file(searched / "models" / "largest" / "model.safetensors")
     after = load_file(tuned / "model.safetensors")
@@ -127,9 +128,10 @@ def test_retraining_forgets_the_weights(searched: Path, tmp_path: Path, command:
     source, output = searched / "models" / "largest", tmp_path / "fresh"
     result = command("retrain", source, output, *TUNE, "--set", "optim.base_lr=1e-9")
     assert result.out == f"retrained from scratch model written to {output}\n"
-    record = read_config(output)
+    record, origin = read_config(output), read_config(source)["provenance"]
     assert record["arch"] == read_config(source)["arch"]
     assert record["provenance"]["training"] == "retrained from scratch"
+    assert record["provenance"]["space"] == origin["space"]
     before, after = (load_file(folder / "model.safetensors") for folder in (source, output))
     name = "blocks.0.mlp.fc1.weight"
     assert not torch.allclose(after[name], before[name], atol=1e-2)

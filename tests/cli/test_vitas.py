@@ -11,8 +11,7 @@ import torch
 import yaml
 
 import vitnas
-from interop.recorded_vitas import TOY, case
-from interop.test_vitas_yaml import released
+from interop.recorded_vitas import TOY, case, released
 from vitnas.folder import read_config
 from vitnas.search.ledger import read
 

@@ -28,6 +28,10 @@ TOY: dict[str, Any] = {
 }
 
 
+STAGE: dict[str, Any] = {"flag": False, "strategy": {"max_epochs": 300}, "data": {"batch_size": 8}}
+"""A part of a released YAML that is switched off."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One recording."""
@@ -92,9 +96,9 @@ def supernet_shapes(
         linear["attn.qkv"] = (attn, embed)
     else:
         private, shared = ("v", "qk") if qkv == 1 else ("qk", "v")
-        rows = {"qk": 2 * third, "v": third}
-        linear |= {f"attn.{private}{i}": (rows[private], embed) for i in range(heads)}
-        linear[f"attn.{shared}"] = (rows[shared], embed)
+        heights = {"qk": 2 * third, "v": third}
+        linear |= {f"attn.{private}{i}": (heights[private], embed) for i in range(heads)}
+        linear[f"attn.{shared}"] = (heights[shared], embed)
     for slot in range(slots):
         block = f"net.backbone_Block_id_{slot}.0."
         for name, shape in linear.items():
@@ -102,6 +106,28 @@ def supernet_shapes(
         for part in ("weight", "bias"):
             shapes |= {f"{block}norm{i}.{part}": (embed,) for i in (1, 2)}
     return shapes
+
+
+def toy_state(qkv: int, seed: int = 0) -> dict[str, Tensor]:
+    """Return random weights of the toy supernet."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = supernet_shapes((4, 8), 22, 36, 30, 3, 4, qkv)
+    return {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def released(
+    top: dict[str, Any],
+    retrain: dict[str, Any],
+    test: dict[str, Any] | None = None,
+    flags: tuple[bool, bool] = (True, True),
+) -> dict[str, Any]:
+    """Return a YAML in the layout of the released ones: a supernet on top, networks below."""
+    parts = {"retrain": (retrain, 0.1), "test": (test or retrain, 0.0)}
+    own = {
+        name: {**STAGE, "flag": flag, "model": {**model, "drop_path_rate": rate}}
+        for (name, (model, rate)), flag in zip(parts.items(), flags, strict=True)
+    }
+    return {"port": 20003, "model": top, "search": STAGE, "sample": STAGE, **own}
 
 
 def official_forward(
@@ -124,8 +150,8 @@ def official_forward(
 
     def linear(x: Tensor, name: str, ratio: float) -> Tensor:
         weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-        rows = round(ratio * len(weight))
-        return F.linear(x, cut(cut(weight, rows), x.shape[-1], 1), cut(bias, rows))
+        height = round(ratio * len(weight))
+        return F.linear(x, cut(cut(weight, height), x.shape[-1], 1), cut(bias, height))
 
     def norm(x: Tensor, name: str, eps: float) -> Tensor:
         width = x.shape[-1]

@@ -13,9 +13,7 @@ from vitnas.errors import InputError
 from vitnas.interop import vitas
 from vitnas.interop.originals import describe_arch, read_arch, recognise
 
-from .recorded_vitas import TOY, case, rows
-
-OFF: dict[str, Any] = {"flag": False, "strategy": {"max_epochs": 300}, "data": {"batch_size": 1024}}
+from .recorded_vitas import TOY, case, released, rows
 
 CODES = {
     "vitas-a": "1 2 4 3 4 4 1 3 4 3 4 4 4 4 3 3 4 0 0 | "
@@ -34,21 +32,6 @@ C_ROWS = {
     "Norm": [1, 230, [], [], [], [], [], "token", ["Norm"]],
     "FC": [1, 230, [], [], 1000, [], [], False, ["FC"]],
 }
-
-
-def released(
-    top: dict[str, Any],
-    retrain: dict[str, Any],
-    test: dict[str, Any] | None = None,
-    flags: tuple[bool, bool] = (True, True),
-) -> dict[str, Any]:
-    """Return a YAML in the layout of the released ones: a supernet on top, networks below."""
-    parts = {"retrain": (retrain, 0.1), "test": (test or retrain, 0.0)}
-    own = {
-        name: {**OFF, "flag": flag, "model": {**model, "drop_path_rate": rate}}
-        for (name, (model, rate)), flag in zip(parts.items(), flags, strict=True)
-    }
-    return {"port": 20003, "model": top, "search": OFF, "sample": OFF, **own}
 
 
 def supernet(name: str = "vitas-a") -> dict[str, Any]:
@@ -107,8 +90,6 @@ def test_published_encodings(name: str) -> None:
     assert vitas.arch([int(number) for number in code.replace("|", "").split()]) == arch
     record = vitas.foreign(arch)
     assert vitas.arch(record) == arch
-    assert vitas.arch({"model": record, "retrain": {"epochs": 300}}) == arch
-    assert vitas.arch({"net_id": code}) == arch
     assert vitas.arch({**record, "net_id": code}) == arch
     assert record["backbone"]["Block"][2] == [3, 6, 12, 16]
 
@@ -146,17 +127,16 @@ def test_any_architecture_has_an_official_description() -> None:
         vitas.foreign(vitnas.arch("autoformer-tiny"))
 
 
-@pytest.mark.parametrize("record", ["mapping", "wrapped", "code"])
-def test_descriptions_are_recognised(record: str) -> None:
+def test_descriptions_are_recognised() -> None:
     arch = vitnas.arch("vitas-b")
     foreign = vitas.foreign(arch)
-    given = {
-        "mapping": foreign,
-        "wrapped": {"model": foreign, "retrain": {"epochs": 300}, "search": {"depth": 3}},
-        "code": {"net_id": CODES["vitas-b"]},
-    }
-    assert read_arch(given[record]) == arch
-    suffix, text = describe_arch(arch, "vitas")
+    wrapped = {"model": foreign, "retrain": {"epochs": 300}, "search": {"depth": 3}}
+    for given in (foreign, wrapped, {"net_id": CODES["vitas-b"]}):
+        assert read_arch(given) == arch
+
+
+def test_what_is_written_and_whose_weights_are_recognised() -> None:
+    suffix, text = describe_arch(vitnas.arch("vitas-b"), "vitas")
     assert suffix == "yaml"
     assert "net_id: 1 3 4 4 3" in text
     assert recognise(case("vitas_searched_eps").weights) == "vitas"
