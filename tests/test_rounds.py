@@ -93,6 +93,8 @@ def test_what_is_left_follows_from_the_round_under_way(tmp_path: Path) -> None:
         assert found.training.seconds_left == pytest.approx(7)
         assert found.seconds_left == pytest.approx(7 + 20 + 0.5 * (12 + 10))
         assert last_step(run) == 3
+        assert found.evaluation is not None
+        assert (found.number, found.evaluation.name) == (1, "round-0")  # the last there is
 
         train(run / "rounds" / "1", 10, began + 110)
         evaluate(run / "space-evolution" / "round-1", 4)

@@ -32,7 +32,8 @@ class Rounds:
     """The last round of a space evolution, and the searches in the supernets of all rounds.
 
     `most` is the number of the last round that there can be; it ends before where nothing moves.
-    `evaluation` are the subnets of the round. `seconds_left` is the longest that it takes; as long
+    `evaluation` are the subnets of the round, or, as long as none of them was evaluated, of the one
+    before. `seconds_left` is the longest that it takes; as long
     as no subnet was evaluated it is that of the trainings alone, and `evaluated` is false.
     """
 
@@ -79,12 +80,9 @@ class _Course:
         number = int(self.folders[-1].name)
         known = map(steps_per_epoch, reversed(self.folders))
         per_epoch = next((steps for steps in known if steps), None)
-        evaluation = self._evaluation(number)
+        evaluation = self._evaluation(number) or self._evaluation(number - 1)
         searches = [search for folder in self.folders for search in self._searches(folder)]
         seconds = evaluation and _seconds_each(evaluation)
-        if seconds is None and number:
-            before = self._evaluation(number - 1)
-            seconds = before and _seconds_each(before)
         left = None
         if self._running() and per_epoch:
             left = self._left(number, per_epoch, evaluation, searches, seconds or 0.0)
@@ -124,7 +122,8 @@ class _Course:
         if not folder.is_dir():
             return None
         began = self.last.began if self.last and self._running() else math.inf
-        return search_in(folder, name, self._asked("subnets"), began, self.faults)
+        found = search_in(folder, name, self._asked("subnets"), began, self.faults)
+        return found if found and found.records else None
 
     def _searches(self, folder: Path) -> list[Search]:
         told = [(one, state_of(folder, one)) for one in commands(folder)]
@@ -149,7 +148,8 @@ class _Course:
             return None
         to_come = 0 if self._settled(number) else max(most - number, 0)
         steps = max(own * per_epoch - last_step(self.folders[-1]), 0) + to_come * later * per_epoch
-        done = evaluation.done if evaluation else 0
+        begun = evaluation is not None and evaluation.name == f"{ROUND}{number}"
+        done = evaluation.done if evaluation and begun else 0
         left = steps * a_step + seconds * (max(subnets - done, 0) + to_come * subnets)
         if trials is None:
             return left

@@ -29,7 +29,7 @@ def show(run: Path) -> None:
     for name, text in facts:
         say(f"{name:<{width}}  {text}")
     if rounds is not None and rounds.evaluation is not None:
-        _show_best(rounds.evaluation, f"best of round {rounds.number}")
+        _show_best(rounds.evaluation, f"best of {_words(rounds.evaluation.name)}")
     for search in (*where.searches, *(rounds.searches if rounds else ())):
         _show_best(search, f"best of search {plain(search.name)}")
 
@@ -107,9 +107,16 @@ def _evolution(rounds: Rounds, *, running: bool) -> Iterator[tuple[str, str]]:
     if rounds.training is not None:
         yield f"training of {name}", _training(rounds.training, running=running)
     if rounds.evaluation is not None:
-        yield f"subnets of {name}", _search(rounds.evaluation, running=running)
+        yield (
+            f"subnets of {_words(rounds.evaluation.name)}",
+            _search(rounds.evaluation, running=running),
+        )
     for search in rounds.searches:
         yield f"search {plain(search.name)}", _search(search, running=running)
+
+
+def _words(name: str) -> str:
+    return plain(name.replace("-", " "))
 
 
 def words_of(command: Command) -> str:
