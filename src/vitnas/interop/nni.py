@@ -207,7 +207,7 @@ def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
     }
 
 
-def arch(foreign: Mapping[str, Any] | str) -> Arch:
+def arch(foreign: Mapping[str, Any] | list[Any] | str) -> Arch:
     """Read NNI's description of an architecture: the flat sample, or its JSON text.
 
     Genes of layers beyond the depth are left out, as they have no effect. A list of one sample and
