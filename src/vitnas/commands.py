@@ -248,9 +248,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _is_locked(lock: Path) -> bool:
     """Tell whether a process holds the lock."""
+    if _is_open_here(lock):  # asking for its own lock a process would let go of it
+        return True
     try:
-        if _is_open_here(lock):  # asking for its own lock a process would let go of it
-            return True
         with lock.open("rb") as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
@@ -262,11 +262,12 @@ def _is_locked(lock: Path) -> bool:
 
 def _is_open_here(path: Path) -> bool:
     """Tell whether this process has a file open. Its number is no help: a later one may have it."""
-    wanted = path.stat()
-    for descriptor in Path("/dev/fd").iterdir():
-        with contextlib.suppress(OSError):  # what was open for the listing itself
-            if os.path.samestat(os.fstat(int(descriptor.name)), wanted):
-                return True
+    with contextlib.suppress(OSError):  # there is no such file, or no list of what is open
+        wanted = path.stat()
+        for descriptor in Path("/dev/fd").iterdir():
+            with contextlib.suppress(OSError):  # what was open for the listing itself
+                if os.path.samestat(os.fstat(int(descriptor.name)), wanted):
+                    return True
     return False
 
 

@@ -15,7 +15,9 @@ import pytest
 from vitnas import cli
 from vitnas.commands import commands, recorded, state_of
 from vitnas.errors import InputError
-from vitnas.search.ledger import read
+from vitnas.search.ledger import Ledger, Settings, read
+from vitnas.search.searcher import read_options
+from vitnas.testing.searchers import SMALL
 
 from .calling import lines_of, refusal
 from .conftest import Command
@@ -100,6 +102,24 @@ def test_finetuning_without_a_recipe_tells_of_its_epochs(
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
         shown = command("runs", "show", tmp_path).out
     assert re.search(r"training +epoch 1/7, step 6, loss 1\.0000, \d+\w+ left", shown)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        ("evolution", r"0 of at most 1,050 trials, no limit"),
+        ("slimming", r"0 trials, no limit, slimming tells its end by the scores alone"),
+    ],
+)
+def test_a_search_without_trials_tells_its_end(
+    strategy: str, told: str, tmp_path: Path, command: Command
+) -> None:
+    settings = Settings(SMALL, (), strategy, read_options(strategy, {}), 0)
+    with recorded(tmp_path, ("search", str(tmp_path)), {"strategy": strategy, "trials": None}):
+        with Ledger(tmp_path / "searches" / strategy, settings):
+            pass
+        shown = command("runs", "show", tmp_path).out
+    assert re.search(rf"^search {strategy} +{told}$", shown, re.M), shown
 
 
 @pytest.mark.parametrize(
