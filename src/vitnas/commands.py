@@ -307,3 +307,4 @@ def _changed_since(run: Path, moment: int) -> bool:
 def _delete_old(folder: Path) -> None:
     for path in sorted(folder.glob("*.json"))[:-KEPT]:
         path.unlink(missing_ok=True)
+        path.with_suffix(".lock").unlink(missing_ok=True)  # of a command that was killed
