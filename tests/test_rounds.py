@@ -115,8 +115,13 @@ def test_a_round_that_goes_on_counts_the_steps_since(tmp_path: Path) -> None:
     train(run / "rounds" / "0", 10, 0)
     with recorded(run, WORDS, {"rounds": 0, "subnets": 4, "trials": None}, last_step(run)):
         train(run / "rounds" / "0", 12, commands(run)[-1].began + 6)
-        found = stand(run)
-    assert found.seconds_left == pytest.approx(8 * 3)
+        assert stand(run).seconds_left == pytest.approx(8 * 3)
+    train(run / "rounds" / "0", 20, 0)
+    evaluate(run / "space-evolution" / "round-0", 1)
+    with recorded(run, WORDS, {"rounds": 0, "subnets": 4, "trials": None}, last_step(run)):
+        assert stand(run).seconds_left == pytest.approx(3 * 0.5)  # it is trained already
+    with recorded(run, WORDS, {"rounds": 1, "subnets": 4, "trials": None}, last_step(run)):
+        assert stand(run).seconds_left is None  # how fast it trains nobody has seen
 
 
 def test_damage_is_told(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ class Rounds:
 
     `most` is the number of the last round that there can be; it ends before where nothing moves.
     `evaluation` are the subnets of the round, or, as long as none of them was evaluated, of the one
-    before. `seconds_left` is the longest that it takes; as long
-    as no subnet was evaluated it is that of the trainings alone, and `evaluated` is false.
+    before. `seconds_left` is the longest that all takes; as long as no subnet was evaluated it is
+    that of the trainings alone, and `evaluated` is false.
     """
 
     number: int
@@ -142,15 +142,18 @@ class _Course:
         seconds: float,
     ) -> float | None:
         """Return how long all takes at most, if a subnet takes `seconds` to evaluate."""
-        own, later, a_step = self.epochs(number), self.epochs(number + 1), self._seconds_a_step()
+        own, later = self.epochs(number), self.epochs(number + 1)
         most, subnets, trials = map(self._asked, ("rounds", "subnets", "trials"))
-        if own is None or later is None or a_step is None or most is None or subnets is None:
+        if own is None or later is None or most is None or subnets is None:
             return None
         to_come = 0 if self._settled(number) else max(most - number, 0)
         steps = max(own * per_epoch - last_step(self.folders[-1]), 0) + to_come * later * per_epoch
+        a_step = self._seconds_a_step()
+        if steps and a_step is None:
+            return None
         begun = evaluation is not None and evaluation.name == f"{ROUND}{number}"
         done = evaluation.done if evaluation and begun else 0
-        left = steps * a_step + seconds * (max(subnets - done, 0) + to_come * subnets)
+        left = steps * (a_step or 0.0) + seconds * (max(subnets - done, 0) + to_come * subnets)
         if trials is None:
             return left
         under_way = [one.seconds_left for one in searches if one.name == f"{ROUND}{number}/{LAST}"]
