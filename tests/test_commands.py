@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -224,3 +225,27 @@ def test_what_runs_on_another_machine_is_not_signalled(tmp_path: Path) -> None:
     assert state_of(tmp_path, replace(command, ended=1.0, code=0)) == "finished"
     with pytest.raises(InputError, match=f"process {os.getpid()} on node7; stop it there"):
         ask_to_stop(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"ended": []},
+        {"ended": "now"},
+        {"began": None},
+        {"began": float("inf")},
+        {"pid": 1.5},
+        {"code": "0"},
+        {"launcher": []},
+        {"arguments": []},
+        {"more": 1},
+    ],
+)
+def test_a_record_with_impossible_values_is_left_out(
+    damage: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run_once(run)
+    (path,) = (run / "commands").glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    assert commands.commands(run) == []

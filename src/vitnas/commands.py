@@ -170,7 +170,7 @@ def _read(path: Path) -> Command:
     numbers = (command.number, command.pid, command.step, command.processes)
     assert all(type(value) is int for value in numbers)
     assert all(value is None or type(value) is int for value in (command.code, command.launcher))
-    times = (command.began, command.ended or 0)
+    times = (command.began, 0 if command.ended is None else command.ended)
     assert all(type(value) in (int, float) and math.isfinite(value) for value in times)
     return replace(command, host=str(command.host), cwd=str(command.cwd), run=str(command.run))
 

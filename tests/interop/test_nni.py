@@ -138,7 +138,7 @@ def test_dump_gives_back_the_same_state(name: str) -> None:
     known = {k: v for k, v in given if not k.startswith(("search_", "drop", "attn"))}
     found = nni.arguments(net)
     assert {k: v for k, v in found.items() if not k.startswith("search_")} == known
-    assert (len(found) == len(known)) == isinstance(net, Supernet)
+    assert len(found) == len(known) + 4
 
 
 def test_the_lists_of_a_static_model_are_its_own_sizes() -> None:
@@ -216,10 +216,16 @@ def test_a_raw_space_with_ascending_lists_holds_the_smallest_sizes() -> None:
 def test_a_supernet_serves_a_space() -> None:
     config = case(SUPERNET).metadata["config"]
     space = searched(config)
-    net = supernet(space)
+    net = supernet()
     assert net.space == space
     lists = {name: value for name, value in config.items() if name.startswith("search_")}
     assert {k: v for k, v in nni.arguments(net).items() if k in lists} == lists
+    rest = {name: value for name, value in config.items() if name != "search_depth"}
+    free = nni.load(case(SUPERNET).weights(), rest)
+    assert isinstance(free, Supernet)
+    assert free.space is None
+    assert not any(name.startswith("search_") for name in nni.arguments(free))
+    assert supernet(space.with_values(depth=[2, 3])).space == space.with_values(depth=[2, 3])
     smaller = space.with_values(embed_dim=[48, 64], num_heads=[1, 2], depth=[2])
     dumped = nni.dump(net, space=smaller)
     assert dumped["cls_token.cls_token"].shape == (1, 1, 64)

@@ -21,7 +21,7 @@ from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
 from vitnas.models.base import check_genes
 from vitnas.models.vit import GENES
-from vitnas.space import DEEPEST, Space
+from vitnas.space import DEEPEST, Choice, Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -208,6 +208,22 @@ def make(
     refuse(original, {"missing": missing, "unexpected": extra, "wrong shape": wrong})
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
+
+
+def listed_space(lists: Mapping[str, Any], largest: Arch) -> Space | None:
+    """Return the space that an original searches, by its lists of the choices of each gene.
+
+    None where some are missing, or where the weights aren't those of the largest choices, as in a
+    model space of NNI that was never mutated.
+
+    Raises:
+        InputError: a list of something else than choices.
+    """
+    if lists.keys() < GENES.keys():
+        return None
+    choices = tuple(Choice(gene, tuple(lists[gene]), level) for gene, level in GENES.items())
+    found = Space(FAMILY.name, choices)
+    return found if found.largest == largest else None
 
 
 def read_depth(original: str, depth: Any) -> int:

@@ -78,7 +78,8 @@ def load(
         state_dict: the state of algorithm, architecture or exported subnet.
         config: the backbone's arguments, in its names (arch_setting, img_size, ...), and the head's
             num_classes. What it lacks is read off the weights.
-        space: the architectures of a supernet to serve; by default all that fit inside.
+        space: the architectures of a supernet to serve; by default those of `arch_setting`,
+            without it all that fit inside.
 
     Raises:
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
@@ -91,6 +92,9 @@ def load(
     wide = [theirs(name) for name in _WIDE if _width(state, theirs(name)) > arch.embed_dim]
     alike = len(set(arch.num_heads)) == len(set(arch.mlp_ratio)) == 1
     supernet = arch == _largest(setting) if setting else alike and not wide
+    if space is None and setting and supernet:
+        lists = {gene: setting[name] for name, gene in _SETTING.items()}
+        space = common.listed_space(lists, arch)
     if not supernet:
         state |= {name: state[name][..., : arch.embed_dim] for name in wide}
     return common.make(state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet)

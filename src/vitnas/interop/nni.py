@@ -82,7 +82,8 @@ def load(
             off the weights; what they can't show is as in every preset (`global_pooling` on, no
             `qk_scale`), or where 2.x names are used, as the default of 2.x (`global_pool` off).
             The widths must be among its `search_...` lists where it has them.
-        space: the architectures of a supernet to serve; by default all that fit inside.
+        space: the architectures of a supernet to serve; by default those of the config's lists,
+            without lists all that fit inside.
 
     Raises:
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
@@ -99,6 +100,9 @@ def load(
     depth = max(depths) if supernet and depths else None
     arch = common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth)
     _check_searched(arch, given)
+    if space is None and supernet:
+        lists = {gene: given[name] for name, gene in _SEARCH.items() if name in given}
+        space = common.listed_space(lists, arch)
     return common.make(
         state_dict, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet
     )

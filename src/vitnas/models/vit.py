@@ -18,7 +18,14 @@ from vitnas.models.base import Attention, Family, Kind, PatchConfig, Unit, check
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-GENES = {"depth": "net", "mlp_ratio": "block", "num_heads": "block", "embed_dim": "net"}
+    from vitnas.choice import Level
+
+GENES: dict[str, Level] = {
+    "depth": "net",
+    "mlp_ratio": "block",
+    "num_heads": "block",
+    "embed_dim": "net",
+}
 OPTIONAL = ("patch_size", "head_dim")
 
 _AFFINE = ("weight", "bias")
