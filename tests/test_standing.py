@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from report import demo
-from vitnas.commands import FOLDER, recorded
+from vitnas.commands import FOLDER, commands, recorded
 from vitnas.search.ledger import Ledger, Settings
 from vitnas.search.records import to_trial
 from vitnas.standing import duration, last_step, standing
@@ -63,6 +63,19 @@ def test_what_is_left_follows_from_the_steps_since_the_command_began(tmp_path: P
     assert where.training.epoch == 1
     # six steps in twelve seconds, and 5 * 6 - 8 to go
     assert where.training.seconds_left == pytest.approx(44)
+
+
+def test_the_first_step_of_an_epoch_tells_how_many_there_are(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with recorded(run, ("train",), {}):
+        (command,) = commands(run)
+        first = {"kind": "step", "step": 1, "epoch": 0, "loss": 2.0, "steps_per_epoch": 100}
+        lines = [first, {"kind": "step", "step": 2, "epoch": 0, "loss": 1.9}]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        os.utime(run / "metrics.jsonl", (command.began + 6, command.began + 6))
+        where = standing(run, epochs=3)
+    assert where.training is not None
+    assert where.training.seconds_left == pytest.approx(3 * 298)
 
 
 def test_a_search_says_how_long_it_still_takes(made: Path) -> None:

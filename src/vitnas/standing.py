@@ -141,7 +141,7 @@ def training_in(
     """Return how far the training of a run is, None if it has done no step.
 
     `since` is when it began, or went on, after how many steps; `epochs` are those wanted, and
-    `per_epoch` the steps of one, for as long as none has ended.
+    `per_epoch` the steps of one, where its metrics don't tell.
     """
     lines = _tail(run / METRICS)
     steps = [line for line in lines if line.get("kind") == "step"]
@@ -154,7 +154,7 @@ def training_in(
         return None
     if ended and ended[-1].get("step") == step:
         epoch += 1
-    per_epoch = _steps_per_epoch(ended) or per_epoch
+    per_epoch = _steps_per_epoch(lines) or per_epoch
     target = run / SUPERNET if (run / SUPERNET).is_dir() else run
     finished = (target / "config.json").is_file() and (epochs is None or epoch >= epochs)
     left = None
@@ -178,14 +178,18 @@ def training_in(
 
 
 def steps_per_epoch(run: Path) -> int | None:
-    """Return how many steps an epoch of a run's training has, None as long as none has ended."""
-    lines = _tail(run / METRICS)
-    return _steps_per_epoch([line for line in lines if line.get("kind") in ENDS])
+    """Return how many steps an epoch of a run's training has, None where nothing tells."""
+    return _steps_per_epoch(_tail(run / METRICS))
 
 
-def _steps_per_epoch(ended: Sequence[Mapping[str, Any]]) -> int | None:
-    for line in reversed(ended):
-        step, epoch = line.get("step"), line.get("epoch")
+def _steps_per_epoch(lines: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return what the first step of an epoch says, or follows from the last."""
+    for line in reversed(lines):
+        step, epoch, told = (line.get(name) for name in ("step", "epoch", "steps_per_epoch"))
+        if isinstance(told, int) and told > 0:
+            return told
+        if line.get("kind") not in ENDS:
+            continue
         if isinstance(step, int) and isinstance(epoch, int) and epoch >= 0:
             return step // (epoch + 1)
     return None

@@ -89,6 +89,8 @@ def test_metrics_have_a_line_a_step_and_an_evaluation_an_epoch(
     steps = [line for line in lines if line["kind"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
     assert {line["epoch"] for line in steps} == {0, 1}
+    told = {line["step"]: line["steps_per_epoch"] for line in steps if "steps_per_epoch" in line}
+    assert told == {1: 10, 11: 10}
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
     assert [line["step"] for line in evaluations] == [10, 20]
     assert {"top1_smallest", "top1_largest", "top1_random"} <= evaluations[0].keys()

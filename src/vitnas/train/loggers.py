@@ -51,7 +51,7 @@ def tell(logger: Logger, line: Line) -> None:
     if (line["kind"], line["step"]) in getattr(logger, "told", ()):
         return
     numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
-    values = {name: value for name, value in numbers.items() if name != "step"}
+    values = {n: value for n, value in numbers.items() if n not in ("step", "steps_per_epoch")}
     if line["kind"] == "speed":  # the other numbers of such a line say little by themselves
         values = {name: values[name] for name in ("images_per_second", "waiting")}
     logger.log_metrics(values, line["step"])

@@ -230,7 +230,9 @@ class _Run:
                 if history is not None:
                     line = {"step": self.step, "epoch": self.evaluated, "loss": self.loss, "lr": lr}
                     apart = {"losses": losses} if len(losses) > 1 else {}
-                    history.append("step", **line, **apart)
+                    of = self.steps_per_epoch
+                    first = {"steps_per_epoch": of} if self.step % of == 1 % of else {}
+                    history.append("step", **line, **apart, **first)
                 progress.advance(self.loss, lr)
                 if stop:
                     self._save(history)

@@ -20,7 +20,8 @@ class MetricsLog:
     """Appends to `metrics.jsonl`, after dropping what lies beyond the point of resumption.
 
     Lines have `kind`: `step` (with `step`, the steps done, from 1; `epoch`; `loss`; `lr`; and where
-    a step trains several architectures `losses`, one of each, in the order of the sampler),
+    a step trains several architectures `losses`, one of each, in the order of the sampler; the
+    first of an epoch has `steps_per_epoch`, too),
     `evaluation` (with `step`, `epoch` and one value for each metric) or `speed` (with `step`,
     `epoch` and what `vitnas.data.stages.Stages.record` gives).
 
