@@ -101,6 +101,8 @@ def test_what_is_left_follows_from_the_round_under_way(tmp_path: Path) -> None:
         end(run, 1, began + 120, moved=False)
         assert stand(run).seconds_left == pytest.approx(0.5 * 10)  # it ends where nothing moves
 
+        evaluate(run / "rounds" / "1" / "searches" / "evolution", 0)
+        assert stand(run).seconds_left == pytest.approx(0.5 * 10)  # begun, no trial yet
         evaluate(run / "rounds" / "1" / "searches" / "evolution", 6)
         found = stand(run)
         ((name, done, trials),) = [(one.name, one.done, one.trials) for one in found.searches]

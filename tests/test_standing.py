@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from report import demo
+from vitnas import files
 from vitnas.commands import FOLDER, commands, recorded
-from vitnas.search.ledger import Ledger, Settings
+from vitnas.search.ledger import JOURNAL, Ledger, Settings
 from vitnas.search.records import to_trial
 from vitnas.standing import duration, last_step, standing
 from vitnas.testing.searchers import TINY
@@ -166,9 +167,8 @@ def test_damage_is_told(made: Path, tmp_path: Path) -> None:
     run = demo.make_small_run(tmp_path / "run")
     with (run / "metrics.jsonl").open("a") as file:
         file.write('[1]\n{"kind": "step", "step": "x"}\n{"ki')
-    (run / "searches" / "broken").mkdir(parents=True)
-    (run / "models" / "m").mkdir(parents=True)
-    (run / "models" / "m" / "config.json").write_text("{")
+    files.write(run / "searches" / "broken" / JOURNAL, "{")
+    files.write(run / "models" / "m" / "config.json", "{")
     where = standing(run)
     assert where.training is None
     assert len(where.faults) == 2

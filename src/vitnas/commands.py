@@ -29,11 +29,12 @@ from urllib.parse import quote
 
 from vitnas import files
 from vitnas.errors import InputError
-from vitnas.processes import process_grid, torchrun
+from vitnas.processes import launcher, process_grid
 
 FOLDER = "commands"
 KEPT = 50
 State: TypeAlias = Literal["running", "elsewhere", "finished", "stopped", "failed", "killed"]
+RUNNING: tuple[State, ...] = ("running", "elsewhere")  # as far as is known
 CODES: dict[int | None, State] = {0: "finished", 130: "stopped"}
 KILLED = 128 + signal.SIGKILL  # exit code
 HIDDEN = "***"
@@ -100,7 +101,7 @@ def recorded(
         began=time.time(),
         step=step,
         processes=math.prod(process_grid()),
-        launcher=torchrun(),
+        launcher=launcher(),
     )
     path = _file(run, command, "json")
     files.write_json(path, asdict(command))
@@ -158,7 +159,7 @@ def commands(run: Path) -> list[Command]:
     """Return the commands of a run, oldest first. Records that can't be read are left out."""
     found = []
     for path in (run / FOLDER).glob("*.json"):
-        with contextlib.suppress(AssertionError, KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
             found.append(_read(path))
     return sorted(found, key=lambda command: (command.number, command.began))
 
@@ -166,12 +167,15 @@ def commands(run: Path) -> list[Command]:
 def _read(path: Path) -> Command:
     record = dict(files.read_json(path))
     command = Command(**{**record, "words": tuple(map(str, record["words"]))})
-    assert isinstance(command.arguments, dict)
-    numbers = (command.number, command.pid, command.step, command.processes)
-    assert all(type(value) is int for value in numbers)
-    assert all(value is None or type(value) is int for value in (command.code, command.launcher))
-    times = (command.began, 0 if command.ended is None else command.ended)
-    assert all(type(value) in (int, float) and math.isfinite(value) for value in times)
+    numbers: list[object] = [command.number, command.pid, command.step, command.processes]
+    numbers += [value for value in (command.code, command.launcher) if value is not None]
+    times = [command.began, *([] if command.ended is None else [command.ended])]
+    if not (
+        isinstance(command.arguments, dict)
+        and all(type(value) is int for value in numbers)
+        and all(type(value) in (int, float) and math.isfinite(value) for value in times)
+    ):
+        raise ValueError(f"{path} is no record of a command")
     return replace(command, host=str(command.host), cwd=str(command.cwd), run=str(command.run))
 
 
@@ -186,7 +190,7 @@ def state_of(run: Path, command: Command) -> State:
 
 def active(run: Path) -> list[Command]:
     """Return the commands that run now, on this machine or, as far as is known, on another."""
-    return [c for c in commands(run) if state_of(run, c) in ("running", "elsewhere")]
+    return [command for command in commands(run) if state_of(run, command) in RUNNING]
 
 
 def active_within(run: Path) -> list[Command]:

@@ -22,6 +22,6 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID"))
 
 
-def torchrun() -> int | None:
-    """Return the process of the torchrun that started this one, None if none did."""
+def launcher() -> int | None:
+    """Return the number of the torchrun process that started this one, None if none did."""
     return os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None

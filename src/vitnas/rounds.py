@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitnas import files
-from vitnas.commands import Command, commands, state_of
+from vitnas.commands import RUNNING, Command, commands, state_of
 from vitnas.errors import InputError
-from vitnas.run import EVOLUTION, METRICS, ROUND, ROUNDS, round_folders
+from vitnas.run import EVOLUTION, LAST_SEARCH, METRICS, ROUND, ROUNDS, round_folders
 from vitnas.standing import (
-    RUNNING,
     Search,
     Training,
     changed_file,
@@ -23,8 +22,6 @@ from vitnas.standing import (
     training_in,
     whole_number,
 )
-
-LAST = "evolution"  # the name of the search that may end a space evolution
 
 
 @dataclass(frozen=True)
@@ -156,8 +153,11 @@ class _Course:
         left = steps * (a_step or 0.0) + seconds * (max(subnets - done, 0) + to_come * subnets)
         if trials is None:
             return left
-        under_way = [one.seconds_left for one in searches if one.name == f"{ROUND}{number}/{LAST}"]
-        return left + (under_way[0] or 0.0 if under_way and not to_come else seconds * trials)
+        name = f"{ROUND}{number}/{LAST_SEARCH}"
+        under_way = next((one for one in searches if one.name == name and not to_come), None)
+        if under_way is None or under_way.seconds_left is None:
+            return left + seconds * max(trials - (under_way.done if under_way else 0), 0)
+        return left + under_way.seconds_left
 
     def _seconds_a_step(self) -> float | None:
         """Return how long a training step of the last command takes, evaluations included."""

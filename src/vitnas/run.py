@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SUPERNET, SEARCHES, MODELS, CONFIG = "supernet", "searches", "models", "config.yaml"
 ROUNDS, EVOLUTION, SPACE = "rounds", "space-evolution", "space.yaml"
 ROUND = "round-"  # of what a space evolution keeps about each
+LAST_SEARCH = "evolution"  # in the last round of a space evolution, if asked for
 METRICS, LATENCY = "metrics.jsonl", "latency.json"
 
 
@@ -73,13 +74,18 @@ def round_folders(run: Path) -> list[Path]:
     return _numbered((run / ROUNDS).glob("*"))
 
 
+def search_folders(run: Path) -> list[Path]:
+    """Return the folders of a run's own searches."""
+    return sorted(_with_ledger(run / SEARCHES))
+
+
 def searches(run: Path) -> list[Place]:
     """Return the searches of a run, and of the rounds of a space evolution as `round-K/NAME`."""
     runs = [("", run), *((f"{ROUND}{path.name}/", path) for path in round_folders(run))]
     return [
         Place(f"{prefix}{folder.name}", owner, folder)
         for prefix, owner in runs
-        for folder in sorted(_with_ledger(owner / SEARCHES))
+        for folder in search_folders(owner)
     ]
 
 

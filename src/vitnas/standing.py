@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitnas import files
-from vitnas.commands import Command, State, active_within, commands, state_of
+from vitnas.commands import RUNNING, Command, State, active_within, commands, state_of
 from vitnas.errors import InputError
 from vitnas.run import (
     CONFIG,
-    EVOLUTION,
+    LAST_SEARCH,
     METRICS,
     MODELS,
     SEARCHES,
     SUPERNET,
+    evaluations,
     round_folders,
+    search_folders,
     search_name,
+    searches,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
 TAIL = 1 << 20  # bytes of the metrics that are read
 ENDS = ("evaluation", "speed")  # lines of metrics at the end of an epoch
-RUNNING = ("running", "elsewhere")
 RECENT = 50  # trials whose time says how long others will take
 
 
@@ -106,13 +108,6 @@ def standing(run: Path, *, searches: bool = True, epochs: int | None = None) -> 
         faults=faults,
         changed=_changed(run),
     )
-
-
-def search_names(run: Path) -> list[str]:
-    """Return the names of a run's searches."""
-    with suppress(OSError):
-        return sorted(path.name for path in (run / SEARCHES).iterdir() if path.is_dir())
-    return []
 
 
 def last_step(run: Path) -> int:
@@ -217,13 +212,13 @@ def searches_in(
     run: Path, told: Sequence[tuple[Command, State]], faults: list[str]
 ) -> Iterator[Search]:
     """Yield a run's own searches; `told` are commands and how they ended."""
-    for name in search_names(run):
-        mine = [(one, state) for one, state in told if _searches_there(one, name)]
+    for folder in search_folders(run):
+        mine = [(one, state) for one, state in told if _searches_there(one, folder.name)]
         wanted = whole_number(mine[-1][0], "trials") if mine else None
         running = [one.began for one, state in mine if state in RUNNING]
         began = min(running, default=math.inf)
         planned = bool(mine) and wanted is None
-        found = search_in(run / SEARCHES / name, name, wanted, began, faults, planned=planned)
+        found = search_in(folder, folder.name, wanted, began, faults, planned=planned)
         if found is not None:
             yield found
 
@@ -265,7 +260,7 @@ def _searches_there(command: Command, name: str) -> bool:
     if command.words[:1] == ("search",):
         return search_name(command.arguments) == name
     if command.words[:1] == ("evolve-space",):
-        return name == "evolution" and whole_number(command, "trials") is not None
+        return name == LAST_SEARCH and whole_number(command, "trials") is not None
     return command.words[:1] == ("quickstart",)
 
 
@@ -299,11 +294,12 @@ def _models(run: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _changed(run: Path) -> float:
-    places = [run / name for name in (METRICS, CONFIG, SUPERNET, SEARCHES, MODELS, "checkpoints")]
-    places += [run / SEARCHES / name / "study.journal" for name in search_names(run)]
-    inner = [_changed(path) for path in round_folders(run)]
-    inner += [changed_file(path) for path in (run / EVOLUTION).glob("round-*/study.journal")]
-    return max([*inner, *(changed_file(path) for path in (run, *places))], default=0.0)
+    from vitnas.search.ledger import JOURNAL
+
+    names = ("", METRICS, CONFIG, SUPERNET, SEARCHES, MODELS, "checkpoints")
+    paths = [folder / name for folder in (run, *round_folders(run)) for name in names]
+    paths += [place.folder / JOURNAL for place in (*searches(run), *evaluations(run))]
+    return max(map(changed_file, paths))
 
 
 def changed_file(path: Path) -> float:

@@ -81,7 +81,8 @@ def _list(places: Sequence[Path]) -> None:
 
 
 def _round(run: Path) -> str:
-    return "".join(f"round {path.name}" for path in round_folders(run)[-1:]) or "–"
+    rounds = round_folders(run)
+    return f"round {rounds[-1].name}" if rounds else "–"
 
 
 def _stop(run: Path) -> None:

@@ -231,7 +231,7 @@ class _Run:
                     line = {"step": self.step, "epoch": self.evaluated, "loss": self.loss, "lr": lr}
                     apart = {"losses": losses} if len(losses) > 1 else {}
                     of = self.steps_per_epoch
-                    first = {"steps_per_epoch": of} if self.step % of == 1 % of else {}
+                    first = {"steps_per_epoch": of} if (self.step - 1) % of == 0 else {}
                     history.append("step", **line, **apart, **first)
                 progress.advance(self.loss, lr)
                 if stop:
