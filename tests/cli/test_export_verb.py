@@ -81,7 +81,10 @@ def test_wrong_words(model: Path, run: Path, picture: Path, command: Command) ->
         (["export", run], "is a run, not a model"),
         (["export", run / "supernet"], "is a supernet; extract a subnet first"),
         (["export", model, "--to", "onx"], "invalid choice 'onx' for argument '--to'"),
-        (["export", model, "--data", "digits"], "data is for measuring int8"),
+        (
+            ["export", model, "--data", "digits"],
+            "data, root and skip_broken are for measuring int8",
+        ),
         (["export", model, "--to", "int8", "--data", "digit"], "unknown data 'digit'"),
         (["predict", model], "no images given"),
         (["predict", model, "nowhere.png"], "there is no image nowhere.png"),

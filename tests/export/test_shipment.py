@@ -120,8 +120,9 @@ def test_damaged_options(options: Any, digits_model: Path) -> None:
 def test_wrong_calls(digits_model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown export format 'onx'; did you mean 'onnx'\?"):
         export_model(digits_model, "onx")
-    with pytest.raises(InputError, match="data is for measuring int8; leave it out for timm"):
-        export_model(digits_model, "timm", data="digits")
+    for given in ({"data": "digits"}, {"root": "."}, {"skip_broken": True}):
+        with pytest.raises(InputError, match="are for measuring int8; leave them out for timm"):
+            export_model(digits_model, "timm", **given)
     with pytest.raises(InputError, match="is no model folder"):
         export_model(tmp_path / "nowhere", "timm")
     update_config(digits_model, classes=["a"])

@@ -231,7 +231,10 @@ def test_every_single_fault_is_named(how: str) -> None:
     [
         ({"arch_settings": {}}, "unknown MMRazor AutoFormer argument 'arch_settings'; did you"),
         ({"arch_setting": {"depth": [2]}}, "arch_setting needs lists of embed_dims, mlp_ratios"),
-        ({"arch_setting": {**SETTING, "depth": 3}}, "depth is 3; it must be a list"),
+        ({"arch_setting": {**SETTING, "depth": 3}}, "depth is 3; it must be a list of positive"),
+        ({"arch_setting": {**SETTING, "depth": [10**9]}}, "depth is 1000000000, not from 1 to"),
+        ({"arch_setting": {**SETTING, "embed_dims": []}}, "embed_dims is []; it must be a list"),
+        ({"arch_setting": {**SETTING, "mlp_ratios": [None]}}, "mlp_ratios is [None]; it must be"),
         ({"act_cfg": {"type": "ReLU"}}, "act_cfg is {'type': 'ReLU'}, not GELU"),
         ({"norm_cfg": {"type": "BN"}}, "norm_cfg is {'type': 'BN'}, not DynamicLayerNorm"),
         ({"img_size": 32}, "wrong shape: architecture.backbone.pos_embed is (1, 17, 80), expected"),

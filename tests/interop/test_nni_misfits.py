@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -71,9 +72,12 @@ def test_every_single_fault_is_named(name: str, how: str) -> None:
     ("changes", "message"),
     [
         ({"search_depht": [1]}, "unknown NNI AutoFormer argument 'search_depht'; did you mean"),
-        ({"search_depth": 3}, "search_depth is 3; it must be a list"),
+        ({"search_depth": 3}, "search_depth is 3; it must be a list of positive numbers"),
+        ({"search_depth": [2.5]}, "depth is 2.5, not a whole number"),
+        ({"search_mlp_ratio": ["3"]}, "search_mlp_ratio is ['3']; it must be a list of positive"),
+        ({"search_mlp_ratio": [math.nan]}, "search_mlp_ratio is [nan]; it must be a list of"),
         ({"search_num_heads": [1, 2]}, "num_heads is 3, search_num_heads is [1, 2]"),
-        ({"search_embed_dim": (48, 80)}, "embed_dim is 64, search_embed_dim is (48, 80)"),
+        ({"search_embed_dim": (48, 80)}, "embed_dim is 64, search_embed_dim is [48, 80]"),
         ({"img_size": 64}, "wrong shape: blocks.0.attn.rel_pos_embed_k.embeddings_table_h is (10"),
         ({"img_size": 33}, "img_size 33x33 is no multiple of patch_size 8"),
         ({"rpe": False}, "unexpected: blocks.0.attn.rel_pos_embed_k.embeddings_table_h, "),

@@ -57,7 +57,9 @@ def export_model(
     if to not in FORMATS:
         raise unknown("export format", to, FORMATS)
     if to != "int8" and (data or root or skip_broken):
-        raise InputError(f"data is for measuring int8; leave it out for {to}")
+        raise InputError(
+            f"data, root and skip_broken are for measuring int8; leave them out for {to}"
+        )
     folder = Path(model)
     target = Path(out) if out is not None else folder / EXPORTS / to
     record = static_record(folder)

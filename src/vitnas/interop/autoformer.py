@@ -9,6 +9,7 @@ way round.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -217,13 +218,27 @@ def listed_space(lists: Mapping[str, Any], largest: Arch) -> Space | None:
     model space of NNI that was never mutated.
 
     Raises:
-        InputError: a list of something else than choices.
+        InputError: a list has a value twice.
     """
-    if lists.keys() < GENES.keys():
+    if lists.keys() != GENES.keys():
         return None
     choices = tuple(Choice(gene, tuple(lists[gene]), level) for gene, level in GENES.items())
     found = Space(FAMILY.name, choices)
     return found if found.largest == largest else None
+
+
+def read_list(original: str, name: str, gene: str, values: Any) -> list[float]:
+    """Return the choices of a gene that an argument of an original lists.
+
+    Raises:
+        InputError: it is no list of positive numbers, or of depths that a space could have.
+    """
+    listed = isinstance(values, list | tuple) and len(values) > 0
+    if not listed or not all(type(one) in (int, float) and 0 < one < math.inf for one in values):
+        raise InputError(
+            f"{original} config: {name} is {values!r}; it must be a list of positive numbers"
+        )
+    return [read_depth(original, one) for one in values] if gene == "depth" else list(values)
 
 
 def read_depth(original: str, depth: Any) -> int:

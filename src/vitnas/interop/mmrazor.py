@@ -321,10 +321,11 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
         return {name: config[name] for name in config if name != "arch_setting"}
     if not isinstance(setting, Mapping) or setting.keys() != _SETTING.keys():
         raise InputError(f"{_ORIGINAL} config: arch_setting needs lists of {', '.join(_SETTING)}")
-    for name, values in setting.items():
-        if not isinstance(values, list | tuple) or not values:
-            raise InputError(f"{_ORIGINAL} config: {name} is {values!r}; it must be a list")
-    return dict(config)
+    lists = {
+        name: common.read_list(_ORIGINAL, name, _SETTING[name], values)
+        for name, values in setting.items()
+    }
+    return {**config, "arch_setting": lists}
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -318,9 +318,8 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             raise unknown(f"{_ORIGINAL} argument", name, {*_KNOWN, *_VERSION_2})
         if new in given:
             raise InputError(f"{_ORIGINAL} config: {new} stands twice, in both versions' names")
-        if name in _SEARCH and not (isinstance(value, list | tuple) and value):
-            raise InputError(f"{_ORIGINAL} config: {name} is {value!r}; it must be a list")
-        given[new] = value
+        listed = name in _SEARCH
+        given[new] = common.read_list(_ORIGINAL, name, _SEARCH[name], value) if listed else value
     if any(name in _VERSION_2 for name in config):
         given.setdefault("global_pooling", False)
     return given
