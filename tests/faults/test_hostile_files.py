@@ -60,13 +60,18 @@ def test_twisted_records(name: str, tmp_path: Path, data: st.DataObject) -> None
     outcome(read, path)
 
 
+def copy_of_net(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a copy of a sound model folder, and its record."""
+    saved = tmp_path / "net"
+    saved = saved if saved.exists() else net(tmp_path)
+    copied = Path(shutil.copytree(saved, tmp_path / "copy", dirs_exist_ok=True))
+    return copied, json.loads((copied / "config.json").read_text())
+
+
 @given(data=st.data())
 @fuzz
 def test_twisted_model_folders(tmp_path: Path, data: st.DataObject) -> None:
-    saved = tmp_path / "net"
-    saved = saved if saved.exists() else net(tmp_path)
-    record = json.loads((saved / "config.json").read_text())
-    copied = Path(shutil.copytree(saved, tmp_path / "copy", dirs_exist_ok=True))
+    copied, record = copy_of_net(tmp_path)
     (copied / "config.json").write_text(json.dumps(data.draw(twisted(record))))
     outcome(folder.load, copied)
     outcome(lambda path: read_target(str(path)), copied)
@@ -85,10 +90,7 @@ def load_alone(folder: Path) -> None:
 @fuzz
 def test_twisted_models_are_refused_without_vitnas(tmp_path: Path, data: st.DataObject) -> None:
     """What `modeling.py` gives to the builder, and weights whose hash nobody knows."""
-    saved = tmp_path / "net"
-    saved = saved if saved.exists() else net(tmp_path)
-    record = json.loads((saved / "config.json").read_text())
-    copied = Path(shutil.copytree(saved, tmp_path / "copy", dirs_exist_ok=True))
+    copied, record = copy_of_net(tmp_path)
     record |= {"build": data.draw(twisted(record["build"]))}
     del record["weights"]
     (copied / "config.json").write_text(json.dumps(record))

@@ -53,7 +53,7 @@ class Options(generations.Options):
 
     @property
     def trials(self) -> int:
-        """Return how many evaluations that makes."""
+        """How many evaluations the schedule has."""
         return self.population * (self.generations + 1)
 
 

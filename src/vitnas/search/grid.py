@@ -39,7 +39,7 @@ class Options:
 
     @property
     def trials(self) -> int:
-        """Return how many evaluations there are at most."""
+        """How many evaluations there are at most."""
         return self.limit
 
 

@@ -57,7 +57,7 @@ class Options:
 
     @property
     def trials(self) -> int:
-        """Return how many evaluations that makes."""
+        """How many evaluations the schedule has."""
         return self.num_candidates * self.max_epochs
 
 

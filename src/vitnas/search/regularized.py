@@ -61,7 +61,7 @@ class Options:
 
     @property
     def trials(self) -> int:
-        """Return how many evaluations that makes."""
+        """How many evaluations the schedule has."""
         return self.cycles
 
 

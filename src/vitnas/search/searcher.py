@@ -165,9 +165,10 @@ def read_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def most_trials(name: str, options: Mapping[str, Any], space: Space) -> int | None:
-    """Return how many architectures a strategy proposes at most; None if only scores tell.
+    """Return how many architectures a strategy proposes at most, None without such a schedule.
 
-    It may be fewer: those that are feasible may come to an end before.
+    That of slimming depends on the scores, others end with the space. It may be fewer, as those
+    that are feasible may come to an end before.
 
     Raises:
         InputError: no such strategy, or options that don't fit.
