@@ -67,10 +67,10 @@ def predict(
     input = layout.model_input(record)
     files = _files(images)
     if skip_broken:
-        _, broken = unbroken(FileImages(files, as_integers(range(len(files)))))
+        fine, broken = unbroken(FileImages(files, as_integers(range(len(files)))))
         if broken:
             _log.warning("skipped %d broken images: %s", len(broken), ", ".join(broken))
-        files = tuple(file for file in files if file not in set(broken))
+        files = tuple(files[index] for index in fine.tolist())
     else:
         _check(files)
     net, place = _open(folder, record, device)
