@@ -109,8 +109,7 @@ class _Course:
         """Return since when a round is worked on by the last command, and after which step."""
         if self.last is None:
             return None
-        before = changed_file(self._record(number - 1)) if number else 0.0
-        began = self.last.began
+        before, began = changed_file(self._record(number - 1)), self.last.began
         return (before, 0) if before > began else (began, self.last.step)
 
     def _evaluation(self, number: int) -> Search | None:

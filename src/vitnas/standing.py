@@ -54,7 +54,7 @@ class Search:
     """A search and how far it is.
 
     `trials` are those that the command asked for that runs or ran last. If it left their number to
-    the strategy, they are `planned`: the most that this takes, None where only the scores tell.
+    the strategy, they are `planned`: the most that this takes, None if that depends on the scores.
     """
 
     name: str

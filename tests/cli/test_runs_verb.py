@@ -108,7 +108,7 @@ def test_finetuning_without_a_recipe_tells_of_its_epochs(
     ("strategy", "told"),
     [
         ("evolution", r"0 of at most 1,050 trials, no limit"),
-        ("slimming", r"0 trials, no limit, slimming tells its end by the scores alone"),
+        ("slimming", r"0 trials, no limit, the end of slimming depends on the scores"),
     ],
 )
 def test_a_search_without_trials_tells_its_end(

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from vitnas.errors import InputError, unknown
+from vitnas.processes import is_first_process
 
 VERBS = {
     "quickstart": "the whole journey on data that is at hand, in about two minutes",
@@ -101,8 +102,6 @@ def _recorded(
     verb: str, function: Callable[..., Any], call: partial[Any], words: Sequence[str]
 ) -> AbstractContextManager[None]:
     """Keep a record of the command in its run; of processes that work together, in the first."""
-    from vitnas.processes import is_first_process
-
     if verb not in RUN or not is_first_process():
         return nullcontext()
     from vitnas.commands import recorded

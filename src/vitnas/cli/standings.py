@@ -173,7 +173,7 @@ def _search(search: Search, *, running: bool) -> str:
     if running and search.seconds_left is not None:
         parts.append(f"{most}{duration(search.seconds_left)} left")
     elif running and search.planned and search.trials is None:
-        parts.append(f"{search.settings.strategy} tells its end by the scores alone")
+        parts.append(f"the end of {search.settings.strategy} depends on the scores")
     return ", ".join(parts)
 
 
