@@ -53,16 +53,13 @@ def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
     Raises:
         InputError: it is neither; a supernet's folder is read as its largest architecture.
     """
-    folder = Path(text)
-    if _is_text(text) or not folder.is_dir():
+    record = _folder_record(text)
+    if record is None:
         return read_arch(text)[0], {}
-    from vitnas.run import model_record
-
-    record = model_record(folder)
     found = Arch.from_dict(record.get("arch") or record.get("largest"))
     options = record.get("options")
     if not isinstance(options, dict):
-        raise InputError(f"{folder / 'config.json'} is damaged: it has no options")
+        raise InputError(f"{Path(text) / 'config.json'} is damaged: it has no options")
     return found, options
 
 
@@ -72,13 +69,20 @@ def read_space(text: str) -> Space | None:
     Raises:
         InputError: what it tells is no space.
     """
+    from vitnas.interop.default_space import recorded_space
+
+    record = _folder_record(text)
+    return None if record is None else recorded_space(record)
+
+
+def _folder_record(text: str) -> dict[str, Any] | None:
+    """Return the record of a model folder, None of what is no folder."""
     folder = Path(text)
     if _is_text(text) or not folder.is_dir():
         return None
-    from vitnas.interop.default_space import recorded_space
     from vitnas.run import model_record
 
-    return recorded_space(model_record(folder))
+    return model_record(folder)
 
 
 def _is_text(text: str) -> bool:
