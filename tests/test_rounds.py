@@ -97,9 +97,12 @@ def test_what_is_left_follows_from_the_round_under_way(tmp_path: Path) -> None:
         assert (found.number, found.evaluation.name) == (1, "round-0")  # the last there is
 
         train(run / "rounds" / "1", 10, began + 110)
-        evaluate(run / "space-evolution" / "round-1", 4)
+        evaluate(run / "space-evolution" / "round-1", 3)
         end(run, 1, began + 120, moved=False)
-        assert stand(run).seconds_left == pytest.approx(0.5 * 10)  # it ends where nothing moves
+        found = stand(run)
+        assert found.seconds_left == pytest.approx(0.5 * 10)  # it ends where nothing moves
+        assert found.evaluation is not None
+        assert found.evaluation.seconds_left is None  # the space had no fourth subnet
 
         evaluate(run / "rounds" / "1" / "searches" / "evolution", 0)
         assert stand(run).seconds_left == pytest.approx(0.5 * 10)  # begun, no trial yet

@@ -119,7 +119,10 @@ class _Course:
             return None
         began = self.last.began if self.last and self._running() else math.inf
         found = search_in(folder, name, self._asked("subnets"), began, self.faults)
-        return found if found and found.records else None
+        if found is None or not found.records:
+            return None
+        # a space may have fewer subnets than were asked for
+        return replace(found, seconds_left=None) if self._ended(number) else found
 
     def _searches(self, folder: Path) -> list[Search]:
         told = [(one, state_of(folder, one)) for one in commands(folder)]
@@ -149,7 +152,8 @@ class _Course:
             return None
         begun = evaluation is not None and evaluation.name == f"{ROUND}{number}"
         done = evaluation.done if evaluation and begun else 0
-        left = steps * (a_step or 0.0) + seconds * (max(subnets - done, 0) + to_come * subnets)
+        rest = 0 if self._ended(number) else max(subnets - done, 0)
+        left = steps * (a_step or 0.0) + seconds * (rest + to_come * subnets)
         if trials is None:
             return left
         name = f"{ROUND}{number}/{LAST_SEARCH}"
@@ -167,9 +171,12 @@ class _Course:
                 return (end - since[0]) / (step - since[1])
         return None
 
+    def _ended(self, number: int) -> bool:
+        return self._record(number).is_file()
+
     def _settled(self, number: int) -> bool:
         """Tell whether a round has ended and nothing moved in it."""
-        if not self._record(number).is_file():
+        if not self._ended(number):
             return False
         try:
             record = files.read_json(self._record(number))
