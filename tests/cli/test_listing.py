@@ -139,6 +139,13 @@ def test_published_architectures_are_nnis_own_samples(size: str, command: Comman
     assert sample == nni.foreign(arch)
 
 
+def test_flags_that_need_another_are_refused(command: Command) -> None:
+    told = refusal(command("archs", "--to", "nni"))
+    assert told == "--to writes one architecture for another system; name it"
+    told = refusal(command("archs", "autoformer-tiny", "--space", "autoformer-tiny"))
+    assert told == "--space says what is written for another system; give that, too (--to)"
+
+
 def test_archs_of_a_model_folder_are_those_of_its_space(command: Command, tmp_path: Path) -> None:
     space = vitnas.space("mmrazor-autoformer-base")
     genes = {"depth": 14, "mlp_ratio": (3,) * 14, "num_heads": (9,) * 14, "embed_dim": 528}

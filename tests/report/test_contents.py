@@ -35,6 +35,20 @@ def test_searches_of_the_rounds_of_a_space_evolution_are_read(run: Path, tmp_pat
     assert (study.name, len(study.records)) == ("round-1/mine", 8)
 
 
+def test_supernet_and_models_of_a_space_evolution_are_those_of_its_last_round(
+    run: Path, tmp_path: Path
+) -> None:
+    for name in ("2", "10"):
+        shutil.copytree(run, tmp_path / "rounds" / name)
+    (tmp_path / "rounds" / "2" / "config.yaml").write_text("epochs: 3\n")
+    contents, own = read_contents(tmp_path), read_contents(run)
+    assert (contents.trained, own.trained) == ("round 10", "")
+    assert contents.missing == []
+    assert contents.recipe == own.recipe
+    assert (contents.supernet, contents.metrics) == (own.supernet, own.metrics)
+    assert [model.name for model in contents.models] == [model.name for model in own.models]
+
+
 def test_costs_are_counted_from_the_architecture(run: Path) -> None:
     smallest, largest = read_contents(run).extremes
     assert smallest.arch == demo.SPACE.smallest

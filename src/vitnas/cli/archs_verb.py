@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitnas.cli.log import say, table
 from vitnas.cli.target import read_space, read_target
 from vitnas.cli.usage import MaybeName, PositionalName
+from vitnas.errors import InputError
 from vitnas.interop.default_space import default_space
 from vitnas.interop.originals import describe_arch, original
 from vitnas.report.figures.style import quantity
@@ -28,6 +29,10 @@ def archs(name: PositionalName = None, *, to: MaybeName = None, space: MaybeName
     """
     if to is not None:
         original(to, "architecture format")
+    if to is not None and name is None:
+        raise InputError("--to writes one architecture for another system; name it")
+    if to is None and space is not None:
+        raise InputError("--space says what is written for another system; give that, too (--to)")
     searched = None if space is None else find_space(space)
     if name is not None:
         arch, _ = read_target(name)

@@ -98,7 +98,7 @@ def _facts(where: Standing, rounds: Rounds | None) -> Iterator[tuple[str, str]]:
 
 def _evolution(rounds: Rounds, *, running: bool) -> Iterator[tuple[str, str]]:
     name = f"round {rounds.number}"
-    last = "" if rounds.most is None else f" of 0 to {rounds.most} at most"
+    last = "" if rounds.most is None else f", at most up to {rounds.most}"
     parts = [f"{name}{last}"]
     if running and rounds.seconds_left is not None:
         for_what = "" if rounds.evaluated else " for the trainings"

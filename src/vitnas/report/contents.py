@@ -11,7 +11,17 @@ from vitnas import files
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.report.figures.style import finite, plain
-from vitnas.run import CONFIG, EVOLUTION, LATENCY, METRICS, MODELS, SUPERNET, Place, searches
+from vitnas.run import (
+    CONFIG,
+    EVOLUTION,
+    LATENCY,
+    METRICS,
+    MODELS,
+    SUPERNET,
+    Place,
+    round_folders,
+    searches,
+)
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -54,10 +64,12 @@ class Model:
 class Contents:
     """All that a report shows.
 
+    `trained` names the last round of a space evolution, whose supernet and models these are.
     `extremes` are the smallest and the largest subnet; `missing` has one short text for each part
     that is not there.
     """
 
+    trained: str
     config: str
     recipe: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
@@ -76,16 +88,18 @@ def read_contents(run: Path) -> Contents:
         InputError: the folder holds no part of a run at all.
     """
     missing: list[str] = []
-    config = _read(files.read_text, run / CONFIG, CONFIG, missing) or ""
-    supernet, extremes = _supernet(run / SUPERNET, missing)
+    trained = [run, *round_folders(run)][-1]
+    config = _read(files.read_text, trained / CONFIG, CONFIG, missing) or ""
+    supernet, extremes = _supernet(trained / SUPERNET, missing)
     contents = Contents(
+        trained="" if trained == run else f"round {trained.name}",
         config=config,
         recipe=_recipe(config, missing),
-        metrics=_metrics(run / METRICS, missing),
+        metrics=_metrics(trained / METRICS, missing),
         supernet=supernet,
         studies=list(_studies(run, missing)),
         evolution=_evolution(run / EVOLUTION, missing),
-        models=list(_models(run / MODELS, missing)),
+        models=list(_models(trained / MODELS, missing)),
         extremes=extremes,
         missing=missing,
     )

@@ -75,14 +75,15 @@ def run_sections(contents: Contents, facts: Mapping[str, str]) -> Iterator[Secti
     if found:
         yield from _architectures({net.row.name: net.arch for net in found})
     if contents.metrics:
-        yield Heading("Training of the supernet")
+        yield Heading(f"Training of the supernet{_of(contents)}")
         yield Figure(
             figures.training_curves(contents.metrics),
             "Loss on the training split; accuracies of subnets on the search split.",
         )
     if contents.config:
         more = "\n…" if len(contents.config) > SHOWN else ""
-        yield Details("config.yaml, which repeats the training", contents.config[:SHOWN] + more)
+        what = f"config.yaml{_of(contents)}, which repeats the training"
+        yield Details(what, contents.config[:SHOWN] + more)
 
 
 def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
@@ -100,9 +101,13 @@ def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
     if training:
         space = recipe.get("space")
         named = f"space {plain(space)}, " if isinstance(space, str) else ""
-        yield "supernet", named + ", ".join(training)
+        yield f"supernet{_of(contents)}", named + ", ".join(training)
     for study in contents.studies:
         yield f"search {plain(study.name)}", _study(study)
+
+
+def _of(contents: Contents) -> str:
+    return f" of {contents.trained}" if contents.trained else ""
 
 
 def _split(supernet: Mapping[str, Any], name: str, remark: str) -> str:
