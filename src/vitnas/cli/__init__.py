@@ -15,7 +15,7 @@ from vitnas.errors import InputError, unknown
 from vitnas.processes import is_first_process
 
 VERBS = {
-    "quickstart": "the whole journey on data that is at hand, in about two minutes",
+    "quickstart": "the whole journey on data that is at hand, in minutes",
     "train": "train a supernet from a recipe and a data set; resumes",
     "search": "search a supernet under limits on parameters and MACs; resumes",
     "evolve-space": "S3: search the search space itself; resumes",

@@ -19,7 +19,7 @@ def quickstart(
     seed: Number = 0,
     trials: Number = 100,
 ) -> Path:
-    """Do the whole journey on scikit-learn's 8 x 8 digits: about two minutes on two cores.
+    """Do the whole journey on scikit-learn's 8 x 8 digits: two to four minutes on two cores.
 
     Train a supernet; search it at random and by evolution for the best subnet of at most 50k
     parameters, on images that training held out; extract the smallest, the searched and the
