@@ -1,7 +1,7 @@
-"""Files that are either whole or absent: written beside the target, flushed, then renamed.
+"""Files and folders that are whole or absent: written beside the target, flushed, then renamed.
 
-A process that is killed leaves what it had written beside the target. It held a lock on that file,
-which the system lets go of, so the next writer of the same target can tell and deletes it.
+A process that is killed leaves what it had written beside the target. It held a lock on that, which
+the system lets go of, so the next writer of the same target can tell and deletes it.
 """
 
 from __future__ import annotations
@@ -32,26 +32,39 @@ def write(path: str | Path, content: bytes | str | Callable[[Path], object]) -> 
         InputError: the folder can't be written or the disk is full; the target is left as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        delete_abandoned(path.parent, path.name)
-        with locked(temporary):
-            if callable(content):
-                usual = temporary.stat().st_mode
-                content(temporary)
-                temporary.chmod(usual)  # safetensors lets nobody else read
-            else:
-                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            sync(temporary)
-            temporary.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        raise InputError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with unfinished(path) as temporary:
+        if callable(content):
+            usual = temporary.stat().st_mode
+            content(temporary)
+            temporary.chmod(usual)  # safetensors lets nobody else read
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+@contextlib.contextmanager
+def unfinished(target: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give an empty file, or folder, to fill, which takes the target's place when the block ends.
+
+    Raises:
+        InputError: it can't be written; the target is left as it was.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        delete_abandoned(target.parent, target.name)
+        if folder:
+            temporary.mkdir()
+        with _locked(temporary):
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                sync(path)
+            temporary.replace(target)
+        sync(target.parent)
+    except OSError as error:
+        raise InputError(f"can't write {target}: {error.strerror or error}") from error
+    finally:
+        _delete(temporary)
 
 
 def write_json(path: str | Path, value: Any) -> Path:
@@ -199,11 +212,20 @@ def delete_abandoned(folder: Path, name: str | None = None) -> None:
     for temporary in folder.glob(f".{target}.*.tmp"):
         with contextlib.suppress(OSError), _opened(temporary) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+            _delete(temporary)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder as far as that can be done."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 @contextlib.contextmanager
-def locked(temporary: Path) -> Iterator[None]:
+def _locked(temporary: Path) -> Iterator[None]:
     """Lock a file, which is made, or a folder while it is written, where the system has locks."""
     with _opened(temporary, os.O_CREAT) as descriptor:
         with contextlib.suppress(OSError):

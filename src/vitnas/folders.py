@@ -1,19 +1,13 @@
-"""Folders that are either whole or absent: filled beside their place, then renamed.
-
-A process that is killed leaves what it had written beside the target. It held a lock on that
-folder, which the system lets go of, so the next one to the same place can tell and deletes it.
-"""
+"""New folders, which appear when they are complete."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vitnas.errors import InputError
-from vitnas.files import delete_abandoned, locked, sync
+from vitnas.files import unfinished
 
 
 def check_free(target: Path) -> None:
@@ -38,18 +32,5 @@ def new_folder(target: Path) -> Iterator[Path]:
         InputError: `target` is there already, or it can't be written.
     """
     check_free(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        delete_abandoned(target.parent, target.name)
-        temporary.mkdir()
-        with locked(temporary):
-            yield temporary
-            for path in (*temporary.rglob("*"), temporary):
-                sync(path)
-            temporary.rename(target)
-        sync(target.parent)
-    except OSError as error:
-        raise InputError(f"can't write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with unfinished(target, folder=True) as temporary:
+        yield temporary

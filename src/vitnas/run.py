@@ -74,6 +74,11 @@ def round_folders(run: Path) -> list[Path]:
     return _numbered((run / ROUNDS).glob("*"))
 
 
+def last_round(run: Path) -> Path:
+    """Return the run that was trained last: the last round of a space evolution, else itself."""
+    return [run, *round_folders(run)][-1]
+
+
 def search_folders(run: Path) -> list[Path]:
     """Return the folders of a run's own searches."""
     return sorted(_with_ledger(run / SEARCHES))

@@ -22,6 +22,7 @@ from vitnas.run import (
     SEARCHES,
     SUPERNET,
     evaluations,
+    last_round,
     round_folders,
     search_folders,
     search_name,
@@ -115,8 +116,7 @@ def last_step(run: Path) -> int:
 
     That of a space evolution is the training of its last round.
     """
-    trained = [run, *round_folders(run)][-1]
-    steps = [line.get("step") for line in _tail(trained / METRICS, 1 << 16)]
+    steps = [line.get("step") for line in _tail(last_round(run) / METRICS, 1 << 16)]
     return max((step for step in steps if isinstance(step, int)), default=0)
 
 

@@ -131,8 +131,8 @@ def search(
     from vitnas.search.searcher import most_trials
 
     settings, costs = prepared.settings, prepared.costs
-    planned = most_trials(strategy, settings.options, settings.space)
-    with SearchProgress(planned if trials is None else trials) as shown:
+    planned = trials or most_trials(strategy, settings.options, settings.space)
+    with SearchProgress(planned) as shown:
         if workers > 1:
             records = search_together(asked, prepared, shown)
         else:

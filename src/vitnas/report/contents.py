@@ -19,7 +19,7 @@ from vitnas.run import (
     MODELS,
     SUPERNET,
     Place,
-    round_folders,
+    last_round,
     searches,
 )
 from vitnas.space import Space
@@ -88,7 +88,7 @@ def read_contents(run: Path) -> Contents:
         InputError: the folder holds no part of a run at all.
     """
     missing: list[str] = []
-    trained = [run, *round_folders(run)][-1]
+    trained = last_round(run)
     config = _read(files.read_text, trained / CONFIG, CONFIG, missing) or ""
     supernet, extremes = _supernet(trained / SUPERNET, missing)
     contents = Contents(
