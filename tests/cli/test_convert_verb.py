@@ -109,6 +109,7 @@ def test_a_training_checkpoint_says_what_its_shapes_cannot_show(
     """With its arguments, weights without mean pooling give the official logits."""
     recorded = case("autoformer_cls_rel_cqkv_noabs_clip2")
     args = {"gp": False, "change_qkv": True, "input_size": recorded.config["img_size"]}
+    args |= {"no_abs_pos": True, "relative_position": True}
     path = tmp_path / "checkpoint.pth"
     content = {"model": recorded.weights, "epoch": 3, "args": argparse.Namespace(**args, lr=0.1)}
     torch.save(content, path)
@@ -120,7 +121,10 @@ def test_a_training_checkpoint_says_what_its_shapes_cannot_show(
         torch.testing.assert_close(logits, recorded.tensors[f"logits.{i}"], atol=2e-5, rtol=1e-5)
     torch.save({"model": recorded.weights}, path)
     told = refusal(command("convert", path, tmp_path / "other"))
-    assert told == "the weights have no pos_embed to read the image size from; give a config"
+    assert told == (
+        "the weights have no pos_embed to read the image size from; give a config with img_size, "
+        "and if the network never had positions, with abs_pos: false"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

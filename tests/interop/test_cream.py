@@ -141,7 +141,7 @@ def test_config_is_inferred_from_the_weights(name: str) -> None:
             cream.infer_config(recorded.weights)
         return
     inferred = cream.infer_config(recorded.weights)
-    unseen = {"gp": True, "change_qkv": True}
+    unseen = {"gp": True, "change_qkv": True, "relative_position": True}
     expected = {**recorded.config, **unseen}
     assert inferred == {key: expected[key] for key in inferred}
 
@@ -273,12 +273,14 @@ def test_any_argument_may_be_left_out(lacks: str) -> None:
 
 def test_a_config_comes_before_the_arguments_of_a_training() -> None:
     weights, args = case(NAME).weights, {"gp": False, "change_qkv": True, "no_abs_pos": False}
-    assert cream.load(weights, {}).config.pool == "avg"
+    args["relative_position"] = False
+    config = {"relative_position": False}
+    assert cream.load(weights, config).config.pool == "avg"
     assert cream.load(weights, {}, args=args).config.pool == "token"
     assert cream.load(weights, {"depth": 3}, args=args).config == net_of(NAME).config
     assert cream.load(weights, {"gp": True}, args=args).config.pool == "avg"
     with pytest.raises(InputError, match=r"missing: blocks\.0\.attn\.rel_pos_embed"):
-        cream.load(weights, {}, args={**args, "relative_position": True})
+        cream.load(weights, {"relative_position": True}, args=args)
 
 
 def test_inert_arguments_are_accepted() -> None:
@@ -298,7 +300,8 @@ def test_misfitting_weights_are_listed_in_official_names() -> None:
     assert str(caught.value) == (
         "not the official AutoFormer of this config; "
         "missing: blocks.1.attn_layer_norm.bias, pos_embed; unexpected: teacher.weight; "
-        "wrong shape: blocks.0.fc1.weight is (3, 4), expected (256, 128)"
+        "wrong shape: blocks.0.fc1.weight is (3, 4), expected (256, 128); "
+        "if it never had positions, its config (--config) must say abs_pos: false"
     )
 
 

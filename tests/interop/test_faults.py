@@ -7,6 +7,10 @@ come with their config.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
 import pytest
 from torch import Tensor
 
@@ -29,10 +33,8 @@ NAMES = {
     "vitas": "vitas_searched_eps",
     "vitas supernet": "vitas_supernet_224",
 }
-OPTIONAL = (
-    *("relative_position_index", "attn_mask"),  # of S3; they follow from the windows
-    "pos_embed.pos_embed",  # of NNI; there are networks without
-)
+OPTIONAL = ("relative_position_index", "attn_mask")
+"""Of S3; they follow from the windows."""
 
 
 def state(name: str) -> dict[str, Tensor]:
@@ -70,3 +72,28 @@ def test_every_single_fault_is_named(name: str, how: str) -> None:
         assert len(str(refused.value)) < 300
         tried += 1
     assert tried >= (3 if how == "transposed" else 10)
+
+
+def groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names that differ in numbers only, together, and all that are in one module."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        same = re.sub(r"\d+", "*", name)
+        if not same.endswith(OPTIONAL):
+            found[same].append(name)
+        if "*" not in same:
+            found[name.partition(".")[0]].append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_group_that_is_missing_is_named(name: str) -> None:
+    """However many of them, as when all biases or tables are gone."""
+    whole = state(name)
+    tried = groups(whole)
+    assert len(tried) > 15
+    for names in tried.values():
+        part = {key: tensor for key, tensor in whole.items() if key not in names}
+        with pytest.raises(InputError) as refused:
+            load(name, part)
+        assert any(key in str(refused.value) for key in names), names

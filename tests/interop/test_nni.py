@@ -155,10 +155,12 @@ def test_the_lists_of_a_static_model_are_its_own_sizes() -> None:
 def test_config_is_inferred_from_the_weights(name: str) -> None:
     recorded = case(name)
     inferred = nni.infer_config(recorded.weights())
-    expected = {**recorded.metadata["config"], "global_pooling": True, "qk_scale": None}
+    on = ("global_pooling", "rpe", "pre_norm", "qkv_bias", "absolute_position")
+    unseen = {"qk_scale": None, **dict.fromkeys(on, True)}
+    expected = {**recorded.metadata["config"], **unseen}
     assert inferred == {key: expected[key] for key in inferred}
     assert len(inferred) == 10
-    unseen = {k: recorded.metadata["config"][k] for k in ("global_pooling", "qk_scale")}
+    unseen = {k: recorded.metadata["config"][k] for k in unseen}
     net = nni.load(recorded.weights(), unseen).eval()
     given = nni.load(recorded.weights(), recorded.metadata["config"]).eval()
     images = recorded.tensors["input"]
@@ -171,7 +173,7 @@ def test_the_image_size_must_be_shown_or_given() -> None:
     recorded = case("nni_subnet_norpe")
     weights = recorded.weights()
     del weights["pos_embed.pos_embed"]
-    config = {"absolute_position": False}
+    config = {"absolute_position": False, "rpe": False}
     with pytest.raises(InputError, match=r"neither pos_embed\.pos_embed nor tables"):
         nni.load(weights, config)
     assert nni.load(weights, {**config, "img_size": 20})(recorded.tensors["input"]).shape == (2, 5)

@@ -35,7 +35,8 @@ def test_misfitting_weights_are_listed_in_nnis_names() -> None:
         "not the official NNI AutoFormer of this config; "
         "missing: blocks.1.attn_layer_norm.bias, blocks.2.attn.v.weight, pos_embed.pos_embed; "
         "unexpected: blocks.2.attn.w.weight; "
-        "wrong shape: blocks.0.fc1.weight is (64, 224), expected (224, 64)"
+        "wrong shape: blocks.0.fc1.weight is (64, 224), expected (224, 64); "
+        "if it never had positions, its config (--config) must say absolute_position: false"
     )
 
 

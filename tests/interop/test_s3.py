@@ -202,17 +202,20 @@ def test_weights_that_do_not_fit_are_named() -> None:
         s3.infer_config(recorded.weights)
 
 
-def test_a_head_and_biases_that_are_not_there_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    recorded = case(NAMES[0])
-    state = s3.dump(s3.load(recorded.weights, recorded.config))
-    s3.infer_config(state)
-    assert not caplog.messages
-    left = {name: t for name, t in state.items() if not re.search(r"qkv\.bias$|^head\.", name)}
-    assert s3.infer_config(left)["num_classes"] == 0
-    (told,) = caplog.messages
-    assert told.startswith(
-        "no biases of q, k and v, no head: read as a network with qkv_bias false, num_classes 0; "
-    )
+def test_a_config_completes_what_the_weights_imply() -> None:
+    recorded = case("s3_a_mixed64")
+    state = {**recorded.weights, **recorded.buffers}
+    images = recorded.tensors["input"]
+    with torch.no_grad():
+        for config in ({}, {"EMBED_DIM": recorded.config["embed_dim"]}):
+            logits = s3.load(state, config).eval()(images)
+            torch.testing.assert_close(logits, recorded.tensors["logits"], atol=1e-5, rtol=0)
+    sizes = {"img_size": recorded.config["img_size"]}
+    with pytest.raises(InputError, match=r"layers\.1\.blocks\.1\.attn_mask is .*, expected"):
+        s3.load(state, {"img_size": 2 * sizes["img_size"]})
+    with pytest.raises(InputError, match="give a config with img_size"):
+        s3.load(recorded.weights, {"num_classes": 10})
+    s3.load(recorded.weights, sizes)
 
 
 def test_what_the_official_code_can_not_have_is_refused() -> None:

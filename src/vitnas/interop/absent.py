@@ -1,51 +1,36 @@
-"""What a network that is read lacks only because its weights lack the names."""
+"""Tensors that some networks never had: refused as missing, unless a config says so."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Mapping
 
-_TENSORS = {
-    "abs_pos": "pos_embed",
-    "relative_position": "rel_pos tables",
-    "qkv_bias": "biases of q, k and v",
-    "final_norm": "final norm",
-    "num_classes": "head",
+_GROUPS = {
+    "abs_pos": ("positions", r"^pos_embed$"),
+    "relative_position": ("tables of relative positions", r"\.rel_[kv]_(rows|cols)$"),
+    "qkv_bias": ("biases of q, k and v", r"\.attn\.(qkv|q|k|v)\.bias$"),
+    "final_norm": ("a final norm", r"^norm\."),
+    "num_classes": ("a head", r"^head\."),
 }
-"""Options of ours that are off where weights lack the names, and what has these names."""
-
-_log = logging.getLogger(__name__)
+"""Options of ours that a network can do without, what it hasn't got then, and the names of that."""
 
 
-def complete(
-    inferred: Mapping[str, Any], given: Mapping[str, Any], options: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return what is given, completed by what the weights imply; see `tell_absent`."""
-    tell_absent(inferred, given, options)
-    return {**inferred, **given}
+def advice(own: Collection[str], missing: Collection[str], options: Mapping[str, str]) -> str:
+    """Return what a config must say of a network that never had what is missing.
 
-
-def tell_absent(
-    inferred: Mapping[str, Any], given: Mapping[str, Any], options: Mapping[str, str]
-) -> None:
-    """Warn of what is off for no other reason than that the weights lack the names.
-
-    A network that never had them looks just like a checkpoint that lost them.
+    A checkpoint that lost a whole group of tensors has the names of a network without it, so that
+    only a config can tell them apart. Empty where no group is missing as a whole.
 
     Args:
-        inferred: the constructor's arguments that the weights imply.
-        given: those that somebody said, which need no warning.
-        options: the arguments that names show, and what this package calls each.
+        own: all names of the network, as this package has them.
+        missing: those of them that the weights lack.
+        options: the arguments of the original that decide on a group, and ours of the same meaning.
     """
-    off = [name for name in options if name not in given and not inferred.get(name, True)]
-    if off:
-        lacks = ", no ".join(_TENSORS[options[name]] for name in off)
-        read = ", ".join(f"{name} {json.dumps(inferred[name])}" for name in off)
-        _log.warning(
-            "no %s: read as a network with %s; if that is wrong, the checkpoint is not whole; "
-            "else a config that says so ends this warning",
-            lacks,
-            read,
-        )
+    found = ""
+    for theirs, ours in options.items():
+        what, pattern = _GROUPS[ours]
+        group = {name for name in own if re.search(pattern, name)}
+        if group and group <= set(missing):
+            off = "0" if ours == "num_classes" else "false"
+            found += f"; if it never had {what}, its config (--config) must say {theirs}: {off}"
+    return found

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.interop import shapes
+from vitnas.interop.absent import advice
 from vitnas.interop.shapes import vote
 from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
@@ -152,15 +153,6 @@ def _vote(
     return vote(state, {theirs(prefix + name): dim for name, dim in places.items()}, original)
 
 
-def shows(state: State, theirs: Callable[[str], str], parts: Iterable[str]) -> bool:
-    """Return whether any of these tensors is there, by our names: inside a block, or outside."""
-    return any(
-        theirs(f"{block}{part}") in state
-        for block in ("", *(f"blocks.{i}." for i in range(count_blocks(state))))
-        for part in parts
-    )
-
-
 def table_rows(state: State, theirs: Callable[[str], str], original: str) -> int | None:
     """Return the length that most tables of relative positions have, None where none is there."""
     names = [f"blocks.{i}.attn{table}" for i in range(count_blocks(state)) for table in TABLES]
@@ -170,12 +162,8 @@ def table_rows(state: State, theirs: Callable[[str], str], original: str) -> int
 
 
 def num_classes(state: State, theirs: Callable[[str], str], original: str) -> int:
-    """Return how many classes the head has, 0 where there is none."""
+    """Return how many classes the head has; see `shapes.num_classes`."""
     return shapes.num_classes(state, (theirs("head.weight"), theirs("head.bias")), original)
-
-
-BIASES = ("attn.q.bias", "attn.k.bias", "attn.v.bias")
-"""Of a block, as `apart` has them."""
 
 
 def count_blocks(names: Iterable[str]) -> int:
@@ -192,23 +180,45 @@ def make(
     space: Space | None,
     *,
     supernet: bool,
+    shown: Mapping[str, str],
 ) -> nn.Module:
     """Return the net of this architecture with the weights of NNI or MMRazor.
+
+    `shown` are the arguments that decide on groups of tensors; see `advice`.
 
     Raises:
         InputError: names or shapes that differ from what the net has, or a space for one network.
     """
-    from vitnas.interop.checkpoint import misfits, refuse
     from vitnas.supernet import Supernet, build
 
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
     net = Supernet(space, largest=arch, **options) if supernet else build(arch, **options)
     own = apart(net.state_dict())
-    missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
-    refuse(original, {"missing": missing, "unexpected": extra, "wrong shape": wrong})
+    check_state(state, own, theirs, original, shown)
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
+
+
+def check_state(
+    state: State,
+    own: State,
+    theirs: Callable[[str], str],
+    original: str,
+    shown: Mapping[str, str],
+) -> None:
+    """Check that a state has what a net of ours has, under an original's names.
+
+    Raises:
+        InputError: names or shapes differ. Of a whole group that is missing it is said which of the
+            arguments `shown` would say that the network never had it; see `advice`.
+    """
+    from vitnas.interop.checkpoint import misfits, refuse
+
+    missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
+    lacking = [name for name in own if theirs(name) not in state]
+    faults = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
+    refuse(original, faults, advice(own, lacking, shown))
 
 
 def listed_space(lists: Mapping[str, Any], largest: Arch) -> Space | None:

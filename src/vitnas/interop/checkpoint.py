@@ -139,8 +139,8 @@ def _misfit(given: Tensor, expected: Tensor) -> str:
     return ""
 
 
-def refuse(original: str, faults: Mapping[str, list[str]]) -> None:
-    """Refuse weights that don't fit a config of the original.
+def refuse(original: str, faults: Mapping[str, list[str]], advice: str = "") -> None:
+    """Refuse weights that don't fit a config of the original; the message ends with the advice.
 
     Raises:
         InputError: there is a fault; of each kind the first 20 are listed.
@@ -151,7 +151,7 @@ def refuse(original: str, faults: Mapping[str, list[str]]) -> None:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
             said.append(f"{what}: {', '.join(sorted(names)[:_LISTED])}{more}")
     if said:
-        raise InputError(f"not the official {original} of this config; {'; '.join(said)}")
+        raise InputError(f"not the official {original} of this config; {'; '.join(said)}{advice}")
 
 
 def _check_size(path: Path) -> None:

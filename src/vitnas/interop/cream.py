@@ -16,7 +16,6 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
-from vitnas.interop.absent import tell_absent
 from vitnas.interop.descriptions import read_mapping
 from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
@@ -29,11 +28,14 @@ if TYPE_CHECKING:
 _FLAGS = ("gp", "change_qkv", "relative_position")
 """Arguments of the training that the constructor gets under the same names."""
 
-_SHOWN = {name: name for name in ("abs_pos", "relative_position", "qkv_bias")}
-"""Arguments that the names of tensors show, and what they are called here."""
-
-_ASKED = {"img_size": ("pos_embed", "the image size"), "num_classes": ("head", "the classes")}
-"""Arguments that are asked for where the weights lack a tensor."""
+_SHOWN = {
+    "abs_pos": "abs_pos",
+    "relative_position": "relative_position",
+    "qkv_bias": "qkv_bias",
+    "pre_norm": "final_norm",
+    "num_classes": "num_classes",
+}
+"""Arguments that decide on groups of tensors, and what they are called here."""
 
 _REQUIRED = ("embed_dim", "depth", "num_heads")
 _SAME = (
@@ -76,16 +78,13 @@ def load(
     Raises:
         InputError: an unknown or unsupported argument, or weights that don't fit it.
     """
-    from vitnas.interop.checkpoint import misfits, refuse
     from vitnas.supernet import Supernet
 
     given = _complete(state_dict, _read_config(config), args or {})
     net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
     own = net.state_dict()
-    theirs = {name: _theirs(name) for name in own}
-    missing, extra, wrong = misfits(state_dict, {theirs[name]: own[name] for name in own})
-    refuse("AutoFormer", {"missing": missing, "unexpected": extra, "wrong shape": wrong})
-    ours = {name: state_dict[theirs[name]] for name in own}
+    common.check_state(state_dict, own, _theirs, "AutoFormer", _SHOWN)
+    ours = {name: state_dict[_theirs(name)] for name in own}
     if given["change_qkv"]:
         for i in range(given["depth"]):
             name = f"blocks.{i}.attn.qkv.weight"
@@ -101,11 +100,12 @@ def infer_config(
 
     What shapes can't show, mean pooling (gp) and change_qkv, is taken from the arguments of the
     training that a checkpoint carries, else as in every published command: both on. Images are
-    taken to be square. What is off because no name shows it is told in a warning.
+    taken to be square. Everything that a network can do without is taken to be there, as weights
+    may have lost it: only these arguments or a config can say otherwise.
 
     Raises:
         InputError: these are not official AutoFormer weights, or they have no position table, from
-            which the image size is read, or no head.
+            which the image size is read.
     """
     return _complete(state_dict, {}, args or {})
 
@@ -114,10 +114,7 @@ def _complete(
     state: Mapping[str, Tensor], config: Mapping[str, Any], args: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the config says, else the arguments of the training, else the weights."""
-    inferred, said = _infer(state, args), {**_said(args), **config}
-    found = _checked({**inferred, **said})
-    tell_absent(inferred, said, _SHOWN)
-    return found
+    return _checked({**_infer(state, args), **_said(args), **config})
 
 
 def _infer(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,11 +137,12 @@ def _infer(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, An
         "depth": common.count_blocks(state),
         "num_heads": embed // HEAD_DIM,
         "mlp_ratio": mlp_ratio(embed, hidden),
-        "qkv_bias": common.shows(state, _theirs, ("attn.qkv.bias",)),
+        "num_classes": common.num_classes(state, _theirs, _ORIGINAL),
+        "qkv_bias": True,
         "gp": True,
-        "relative_position": table is not None,
+        "relative_position": True,
         "change_qkv": True,
-        "abs_pos": "pos_embed" in state,
+        "abs_pos": True,
         "max_relative_position": 14 if table is None else table // 2 - 1,
         "pre_norm": True,
     }
@@ -152,8 +150,7 @@ def _infer(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, An
         found["img_size"] = math.isqrt(max(0, size("pos_embed", 1, 3) - 1)) * patch
     elif "input_size" in args:
         found["img_size"] = args["input_size"]
-    classes = common.num_classes(state, _theirs, _ORIGINAL)
-    return {**found, "num_classes": classes} if classes else found
+    return found
 
 
 def _said(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -344,9 +341,11 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    for name, (tensor, what) in _ASKED.items():
-        if name not in given:
-            raise InputError(f"the weights have no {tensor} to read {what} from; give a config")
+    if "img_size" not in given:
+        raise InputError(
+            "the weights have no pos_embed to read the image size from; give a config with "
+            "img_size, and if the network never had positions, with abs_pos: false"
+        )
     if given["change_qkv"] and given["embed_dim"] != HEAD_DIM * given["num_heads"]:
         raise InputError(
             f"official AutoFormer config: with change_qkv, embed_dim must be {HEAD_DIM} times "

@@ -16,7 +16,6 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
-from vitnas.interop.absent import complete
 from vitnas.interop.descriptions import read_mapping
 from vitnas.space import Space
 
@@ -46,7 +45,7 @@ _SHOWN = {
     "use_final_norm": "final_norm",
     "num_classes": "num_classes",
 }
-"""Arguments that the names of tensors show, and what they are called here."""
+"""Arguments that decide on groups of tensors, and what they are called here."""
 
 _MARKS = (".attn.w_qs.", ".attn.w_ks.", ".attn.w_vs.", "backbone.patch_embed.projection.")
 _WIDE = ("cls_token", "pos_embed")
@@ -85,7 +84,7 @@ def load(
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
     said = _read_config(config)
-    given = complete(_infer(state_dict), said, _SHOWN)
+    given = {**infer_config(state_dict), **said}
     state = {name: tensor for name, tensor in state_dict.items() if not _is_mask(name)}
     theirs, setting = _names(state), given.get("arch_setting") or {}
     arch = common.infer_arch(state, theirs, _ORIGINAL, setting.get("mlp_ratios", ()))
@@ -97,21 +96,20 @@ def load(
         space = common.listed_space(lists, arch)
     if not supernet:
         state |= {name: state[name][..., : arch.embed_dim] for name in wide}
-    return common.make(state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet)
+    return common.make(
+        state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet, shown=_SHOWN
+    )
 
 
 def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the arguments that weights imply. Images are square, as MMRazor's are.
 
-    What is off because no name shows it is told in a warning.
+    Everything that a network can do without is taken to be there, as weights may have lost it: only
+    a config can say otherwise.
 
     Raises:
         InputError: these are not MMRazor's weights.
     """
-    return complete(_infer(state_dict), {}, _SHOWN)
-
-
-def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     theirs = _names(state_dict)
 
     def size(name: str, dim: int, dims: int) -> int | None:
@@ -132,8 +130,8 @@ def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         "patch_size": patch,
         "in_channels": channels,
         "num_classes": common.num_classes(state_dict, theirs, _ORIGINAL),
-        "qkv_bias": common.shows(state_dict, theirs, common.BIASES),
-        "use_final_norm": common.shows(state_dict, theirs, ("norm.weight", "norm.bias")),
+        "qkv_bias": True,
+        "use_final_norm": True,
         "max_relative_position": _REACH if table is None else table // 2 - 1,
     }
 

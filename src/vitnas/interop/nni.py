@@ -16,7 +16,6 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
-from vitnas.interop.absent import complete
 from vitnas.interop.descriptions import read_mapping, read_text
 from vitnas.space import Space
 
@@ -60,7 +59,7 @@ _SHOWN = {
     "pre_norm": "final_norm",
     "num_labels": "num_classes",
 }
-"""Arguments that the names of tensors show, and what they are called here."""
+"""Arguments that decide on groups of tensors, and what they are called here."""
 
 _TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
 _MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
@@ -89,7 +88,7 @@ def load(
         InputError: an unknown argument, weights that don't fit it, or a space for a subnet.
     """
     said = _read_config(config)
-    given = complete(_infer(state_dict), said, _SHOWN)
+    given = {**infer_config(state_dict), **said}
     if "img_size" not in given:
         raise InputError(
             "the weights have neither pos_embed.pos_embed nor tables of relative positions to read "
@@ -104,7 +103,14 @@ def load(
         lists = {gene: given[name] for name, gene in _SEARCH.items() if name in given}
         space = common.listed_space(lists, arch)
     return common.make(
-        state_dict, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet
+        state_dict,
+        theirs,
+        _ORIGINAL,
+        arch,
+        _options(given),
+        space,
+        supernet=supernet,
+        shown=_SHOWN,
     )
 
 
@@ -113,16 +119,12 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
     What they can't show is taken as in every preset: `global_pooling` on and no `qk_scale`. Images
     are square, as NNI's are; their size is read from the positions, else from the tables of
-    relative positions, which reach as far as an image has patches. What is off because no name
-    shows it is told in a warning.
+    relative positions, which reach as far as an image has patches. Everything that a network can do
+    without is taken to be there, as weights may have lost it: only a config can say otherwise.
 
     Raises:
         InputError: these are not NNI's weights.
     """
-    return complete(_infer(state_dict), {}, _SHOWN)
-
-
-def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     if _is_fused(state_dict):
         raise InputError(
             "these are weights of NNI 2.8, whose heads are embed_dim / num_heads wide (attn.qkv); "
@@ -140,17 +142,14 @@ def _infer(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         raise InputError(f"not {_ORIGINAL} weights: {missing} missing")
     positions, table = size("pos_embed", 1, 3), common.table_rows(state_dict, theirs, _ORIGINAL)
 
-    def shows(*parts: str) -> bool:
-        return common.shows(state_dict, theirs, parts)
-
     found = {
         "patch_size": patch,
         "in_channels": channels,
         "num_labels": common.num_classes(state_dict, theirs, _ORIGINAL),
-        "qkv_bias": shows(*common.BIASES),
-        "pre_norm": shows("norm.weight", "norm.bias"),
-        "absolute_position": positions is not None,
-        "rpe": table is not None,
+        "qkv_bias": True,
+        "pre_norm": True,
+        "absolute_position": True,
+        "rpe": True,
         "global_pooling": True,
         "qk_scale": None,
     }

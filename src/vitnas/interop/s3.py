@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
+from vitnas.interop.absent import advice
 from vitnas.interop.descriptions import read_mapping
 from vitnas.interop.s3_shapes import infer_config as infer_config
 from vitnas.models import make_config
 from vitnas.models.base import check_genes
-from vitnas.models.swin import FAMILY, GENES, TABLE
+from vitnas.models.swin import FAMILY, GENES
 from vitnas.space import Space
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ _LISTS = {"num_heads": "heads", "window_size": "windows", "mlp_ratio": "MLP rati
 _REQUIRED = ("embed_dim", "depths", *_LISTS)
 _INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "use_checkpoint")
 _FIXED = {"ape": False, "patch_norm": True, "qk_scale": None}
+_SHOWN = {name: name for name in ("qkv_bias", "num_classes")}
+"""Arguments that decide on groups of tensors."""
+
 _BUFFER = re.compile(r"attn_mask|attn\.relative_position_index")
-_TABLE = re.compile(rf"layers\.\d+\.blocks\.\d+\.{re.escape(TABLE)}")
+_MARK = re.compile(r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_(bias_table|index)")
 _MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
 WRAPPER = "model"
 """Where a checkpoint holds the state."""
@@ -46,7 +50,8 @@ def load(
     Args:
         state_dict: the official `model` state; index and mask buffers may be left out.
         config: the official constructor's arguments, in its names (embed_dim, depths, num_heads,
-            window_size, mlp_ratio, img_size, ...), or the official YAML.
+            window_size, mlp_ratio, img_size, ...), or the official YAML. What it lacks is as
+            `infer_config` has it.
         space: must be None, as the weights are no supernet's.
 
     Raises:
@@ -56,7 +61,9 @@ def load(
 
     if space is not None:
         raise InputError("official S3 weights are one network, no supernet: leave the space out")
-    given = _read_config(config)
+    said = _lower(config)
+    whole = said.keys() >= {*_REQUIRED, *_DEFAULTS}
+    given = _read_config(said if whole else infer_config(state_dict, said))
     model = build(_arch(given), **{name: given[name] for name in _DEFAULTS})
     _check_state(state_dict, _official(model))
     model.load_state_dict(
@@ -68,7 +75,7 @@ def load(
 def recognises(names: Collection[str]) -> bool:
     """Return whether tensors are named as the official code names them, not as timm does."""
     timms = any(name.startswith("head.fc.") for name in names)
-    return not timms and any(_TABLE.fullmatch(name) for name in names)
+    return not timms and any(_MARK.fullmatch(name) for name in names)
 
 
 def describes(foreign: Any) -> bool:
@@ -157,10 +164,15 @@ def _describe(net: nn.Module) -> tuple[Arch, Any]:
     return found, make_config(FAMILY, found, record["options"])
 
 
-def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _lower(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config under the constructor's names, which the official YAML has in capitals."""
     if not isinstance(config, Mapping):
         raise InputError(f"official S3 config: it must be a mapping, got {config!r}")
-    given = {str(name).lower(): value for name, value in config.items()}
+    return {str(name).lower(): value for name, value in config.items()}
+
+
+def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    given = _lower(config)
     missing = [name for name in _REQUIRED if name not in given]
     if missing:
         raise InputError(f"official S3 config: {', '.join(missing)} missing")
@@ -229,4 +241,6 @@ def _check_state(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) ->
         and name in expected
         and not bool((tensor == expected[name].to(tensor.device)).all())
     ]
-    refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong})
+    lacking = [_ours(name) for name in missing]
+    told = advice([_ours(name) for name in official], lacking, _SHOWN)
+    refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong}, told)

@@ -6,10 +6,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vitnas.errors import InputError
-from vitnas.interop.absent import complete
 from vitnas.interop.shapes import num_classes, vote
 from vitnas.models.swin import TABLE
 from vitnas.models.vit import mlp_ratio
@@ -27,15 +27,18 @@ _HIDDEN = {"mlp.fc1.weight": 0, "mlp.fc1.bias": 0, "mlp.fc2.weight": 1}
 _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 
 
-def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+def infer_config(
+    state_dict: Mapping[str, Tensor], said: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return the constructor's arguments that official weights imply.
 
     The image size is read from the masks of shifted blocks; images are taken to be square. Windows
-    are those that take effect, which can be smaller than the configured ones. What is off because
-    no name shows it is told in a warning.
+    are those that take effect, which can be smaller than the configured ones. Biases and head are
+    taken to be there, as weights may have lost them. What is said comes first.
 
     Raises:
-        InputError: these are not official S3 weights, or no block of theirs is shifted.
+        InputError: these are not official S3 weights, or neither is the image size said nor is any
+            block of theirs shifted.
     """
     patch = state_dict.get("patch_embed.proj.weight")
     if patch is None or patch.dim() != 4:
@@ -51,11 +54,10 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         for row, width in zip(blocks, widths, strict=True)
     ]
     found = {
-        "img_size": _grid(state_dict, windows) * patch.shape[-1],
         "patch_size": patch.shape[-1],
         "in_chans": patch.shape[1],
         "num_classes": num_classes(state_dict, ("head.weight", "head.bias"), _ORIGINAL),
-        "qkv_bias": any(name.endswith(".attn.qkv.bias") for name in state_dict),
+        "qkv_bias": True,
         "embed_dim": widths,
         "depths": depths,
         "window_size": windows,
@@ -64,7 +66,9 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             [mlp_ratio(width, n) for n in row] for width, row in zip(widths, hidden, strict=True)
         ],
     }
-    return complete(found, {}, {name: name for name in ("qkv_bias", "num_classes")})
+    if "img_size" not in said:
+        found["img_size"] = _grid(state_dict, windows) * patch.shape[-1]
+    return {**found, **said}
 
 
 def _depths(names: Iterable[str]) -> list[int]:
@@ -107,5 +111,7 @@ def _grid(state: Mapping[str, Tensor], windows: list[list[int]]) -> int:
             if mask is not None and mask.shape[1:] == (window**2, window**2):
                 told.append(math.isqrt(mask.shape[0]) * window << stage)
     if not told:
-        raise InputError("the weights have no attn_mask to read the image size from; give a config")
+        raise InputError(
+            "the weights have no attn_mask to read the image size from; give a config with img_size"
+        )
     return Counter(told).most_common(1)[0][0]

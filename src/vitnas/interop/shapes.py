@@ -30,7 +30,10 @@ def vote(state: Mapping[str, Tensor], places: Mapping[str, int], original: str) 
 
 
 def num_classes(state: Mapping[str, Tensor], names: tuple[str, str], original: str) -> int:
-    """Return how many classes the weight and the bias of a head have, 0 where there is none."""
+    """Return how many classes the weight and the bias of a head have.
+
+    Where there is none, those that every original has by default.
+    """
     if not any(name in state for name in names):
-        return 0
+        return 1000
     return vote(state, dict.fromkeys(names, 0), original)
