@@ -89,13 +89,15 @@ def test_without_a_space_everything_that_fits_runs() -> None:
         ({"space": None}, "a supernet needs a space, or its largest architecture"),
         ({"sharing": "prefx"}, "unknown sharing policy 'prefx'; did you mean 'prefix'?"),
         ({"sharing": {"head": "suffix"}}, "unknown axis in the sharing 'head'; did you mean"),
+        ({"space": vitnas.space("s3-tiny"), "largest": SPACE.largest}, "the supernet is of family "
+         "autoformer, the space of s3"),
         ({"num_clases": 3}, "unknown autoformer option 'num_clases'; did you mean 'num_classes'?"),
         ({"largest": SPACE.smallest}, "embed of the root is 24, the supernet has 16"),
         ({"img_size": (16, 20)}, "img_size 16x20 is no multiple of patch_size 8"),
     ],
-)
+)  # fmt: skip
 def test_refused_constructions(arguments: dict[str, Any], message: str) -> None:
-    if "largest" in arguments:
+    if arguments.keys() == {"largest"}:
         arguments = {**arguments, "space": SPACE.with_values(depth=[1])}
     with pytest.raises(InputError, match=re.escape(message)):
         Supernet(**{"space": SPACE, **OPTIONS, **arguments})

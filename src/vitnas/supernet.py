@@ -61,6 +61,9 @@ class Supernet(Elastic):
         top = largest or (held.stored if held else None)
         if top is None:
             raise InputError("a supernet needs a space, or its largest architecture")
+        for given in (space, stored_space):
+            if given is not None:
+                _check_family(top.family, "space", given.family)
         model = family_of(top)
         sizes = {"num_classes": num_classes, "img_size": img_size}
         options = {**dict(model.supernet), **options, **sizes}
@@ -239,11 +242,17 @@ def build_static(model: Family, config: Any, arch: Arch) -> nn.Module:
 def _units(
     name: str, config: Config, space: Space | None, largest: Arch, arch: Arch
 ) -> tuple[Unit, ...]:
+    _check_family(name, "architecture", arch.family)
     if space is not None and arch != largest:
         space.validate(arch)
     model = family(name)
     make_config(model, arch, config.to_dict())
     return model.units(config, arch)
+
+
+def _check_family(own: str, what: str, other: str) -> None:
+    if other != own:
+        raise InputError(f"the supernet is of family {own}, the {what} of {other}")
 
 
 def check_fits(units: tuple[Unit, ...], storages: Mapping[str, Storage]) -> None:

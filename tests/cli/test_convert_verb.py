@@ -264,14 +264,22 @@ def test_misfitting_weights_are_listed(tmp_path: Path, command: Command) -> None
         (("--arch", "autoformer-tiny"), "embed of the root is 192, the supernet has 128"),
         (("--space", "autoformer-tiny"), "embed of the root is 192, the supernet has 128"),
         (("--config", "{tmp}/no.json"), "can't read {tmp}/no.json: No such file or directory"),
-        (("--config", "{tmp}/list.json"), "the config must map the original's arguments to "
-         "values, not [1]"),
+        *(
+            (("--config", f"{{tmp}}/{name}"), f"{{tmp}}/{name} must map the original's arguments "
+             "to values; to read them off the weights, leave --config out")
+            for name in ("list.json", "empty.yaml", "null.json", "none.json")
+        ),
+        (("--lossy", "yes"), "a model folder keeps everything: --lossy is for --to SYSTEM"),
+        (("--arch", "s3-tiny"), "the supernet is of family autoformer, the architecture of s3"),
+        (("--space", "s3-tiny"), "the supernet is of family autoformer, the space of s3"),
     ],
 )  # fmt: skip
 def test_refusals_write_nothing(
     words: tuple[str, ...], message: str, checkpoint: Path, tmp_path: Path, command: Command
 ) -> None:
-    (tmp_path / "list.json").write_text("[1]")
+    texts = {"list.json": "[1]", "empty.yaml": "", "null.json": "null", "none.json": "{}"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
     before = files_in(tmp_path)
     given = [word.format(tmp=tmp_path) for word in words]
     result = command("convert", checkpoint, tmp_path / "net", *given)

@@ -178,6 +178,25 @@ def test_checkpoints_without_a_state(content: Any, message: str, tmp_path: Path)
         read(path)
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(0, 3),
+        torch.ones(2, 2, device="meta"),
+        torch.ones(2, 2).to_sparse(),
+    ],
+    ids=["empty", "meta", "sparse"],
+)
+def test_tensors_without_plain_numbers_are_refused_by_name(
+    tensor: torch.Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"model": {"cls_token": torch.ones(1), "norm.weight": tensor}}, path)
+    message = "a.pth holds tensors that are empty, sparse or without data: norm.weight; "
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(path)
+
+
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02garbage", b"PK\x03\x04x"])
 def test_files_that_are_no_checkpoint(name: str, content: bytes, tmp_path: Path) -> None:

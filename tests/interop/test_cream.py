@@ -237,7 +237,7 @@ NAME = "autoformer_cls_norel_cqkv_abs"
         ({"depth": 2}, "of this config; unexpected: blocks.2.attn.proj.bias, "),
         ({"num_classes": 9}, "wrong shape: head.bias is (10,), expected (9,), head.weight"),
         ({"relative_position": True}, "of this config; missing: blocks.0.attn.rel_pos_embed_k"),
-        ({"embed_dim": None}, "official AutoFormer config: embed_dim is None, not whole"),
+        ({"embed_dim": None}, "config: embed_dim is None, it must be a whole number"),
         ({"depht": 3}, "unknown official AutoFormer argument 'depht'; did you mean 'depth'?"),
         ({"scale": True}, "official AutoFormer config: scale=True is not supported"),
         ({"qk_scale": 0.1}, "official AutoFormer config: qk_scale=0.1 is not supported"),

@@ -121,6 +121,26 @@ def test_an_exported_subnet_keeps_the_supernets_width_of_tokens(
     assert count == SUBNETS[i]["static_params_as_exported"]
 
 
+def test_tokens_of_another_width_than_any_in_the_config_are_named() -> None:
+    exported = mmrazor.dump(supernet().extract(mmrazor.arch(SUBNETS[2]["exported"])), space=SPACE)
+    own = {**CONFIG, "arch_setting": {**SETTING, "embed_dims": [48, 64]}}
+    with pytest.raises(InputError, match=r"cls_token is \(1, 1, 80\), expected \(1, 1, 64\)"):
+        mmrazor.load(exported, own)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_model_comes_back_as_one_with_the_config_that_was_written(alike: bool) -> None:
+    """Lists of one value each leave nothing to choose."""
+    arch = mmrazor.arch(SUBNETS[2]["exported"])
+    genes: dict[str, Any] = dict(arch)
+    layers = {gene: genes[gene][:1] * arch.depth for gene in ("mlp_ratio", "num_heads")}
+    model = supernet().extract(arch.replace(**layers) if alike else arch)
+    again = mmrazor.load(mmrazor.dump(model), mmrazor.arguments(model)).eval()
+    assert not isinstance(again, Supernet)
+    with torch.no_grad():
+        assert torch.equal(again(IMAGES), model(IMAGES))
+
+
 def test_config_is_inferred_from_the_weights() -> None:
     expected = {**CONFIG, "in_channels": 3, "qkv_bias": True, "use_final_norm": True}
     del expected["arch_setting"]
@@ -240,6 +260,12 @@ def test_every_single_fault_is_named(how: str) -> None:
         ({"img_size": 32}, "wrong shape: architecture.backbone.pos_embed is (1, 17, 80), expected"),
         ({"qkv_bias": False}, "unexpected: architecture.backbone.blocks.0.attn.w_ks.bias, "),
         ({"use_final_norm": False}, "unexpected: architecture.backbone.ln.bias, architecture"),
+        (
+            {"arch_setting": {**SETTING, "embed_dims": [48], "num_heads": [1, 2, 4], "depth": [2]}},
+            "not the MMRazor AutoFormer of this config; embed_dim is 80, embed_dims is [48]; "
+            "num_heads is 3, num_heads is [1, 2, 4]; depth is 3, depth is [2]",
+        ),
+        ({"arch_setting": {**SETTING, "embed_dims": [80.5]}}, "embed_dim is 80, embed_dims is [80"),
     ],
 )
 def test_configs_that_do_not_fit(changes: dict[str, Any], message: str) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from vitnas.cli.log import say
-from vitnas.cli.target import read_arch, read_record
+from vitnas.cli.target import read_arch, read_arguments
 from vitnas.cli.usage import MaybeFile, MaybeName
+from vitnas.errors import InputError
 from vitnas.interop.originals import original
 from vitnas.spaces import space as find_space
 
@@ -45,7 +46,9 @@ def convert(
             original(name, what)
     subnet = None if arch is None else read_arch(arch)[0]
     searched = None if space is None else find_space(space)
-    given = None if config is None else read_record(config)
+    given = read_arguments(config)
+    if lossy == "yes" and to is None:
+        raise InputError("a model folder keeps everything: --lossy is for --to SYSTEM")
     from vitnas.interop.convert import run
 
     made = run(checkpoint, target, source, to, subnet, searched, given, lossy == "yes")

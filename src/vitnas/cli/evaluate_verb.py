@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vitnas.cli.log import say
-from vitnas.cli.target import read_arch, read_record
+from vitnas.cli.target import read_arch, read_arguments
 from vitnas.cli.usage import MaybeFile, MaybeName, MaybeRoot, Name, Number
 from vitnas.errors import InputError
 from vitnas.zoo import entries
@@ -103,7 +103,7 @@ def _of_weights(
     name: str, weights: Path, config: Path | None, data: str | None, root: str | None
 ) -> _Task:
     arch, _ = read_arch(name)
-    given = None if config is None else read_record(config)
+    given = read_arguments(config)
     if data is None:
         raise InputError("weights don't say what data they are for; give --data")
     from vitnas import run as layout

@@ -47,6 +47,23 @@ def read_record(path: Path) -> Any:
     return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
 
 
+def read_arguments(path: Path | None) -> dict[str, Any] | None:
+    """Return the arguments of an original's constructor that a file holds; None without a file.
+
+    Raises:
+        InputError: it can't be read, or maps no names to values.
+    """
+    if path is None:
+        return None
+    found = read_record(path)
+    if not isinstance(found, dict) or not found:
+        raise InputError(
+            f"{path} must map the original's arguments to values; to read them off the weights, "
+            "leave --config out"
+        )
+    return found
+
+
 def read_target(text: str) -> tuple[Arch, dict[str, Any]]:
     """Return an architecture and its options: of a model folder, or as `read_arch`.
 

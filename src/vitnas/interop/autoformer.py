@@ -9,15 +9,16 @@ way round.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.interop import shapes
 from vitnas.interop.absent import advice
+from vitnas.interop.arguments import LARGEST, is_size
 from vitnas.interop.shapes import vote
 from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 State: TypeAlias = "Mapping[str, Tensor]"
+Net = TypeVar("Net", bound="nn.Module")
 HEAD_DIM = 64
 TABLES = {
     ".rel_k_rows": ".rel_pos_embed_k.embeddings_table_v",
@@ -193,32 +195,64 @@ def make(
 
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
-    net = Supernet(space, largest=arch, **options) if supernet else build(arch, **options)
+    make = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
+    net: nn.Module = fitting(state, partial(make, **options), theirs, original, shown, apart)
     own = apart(net.state_dict())
-    check_state(state, own, theirs, original, shown)
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
 
 
-def check_state(
+def fitting(
     state: State,
-    own: State,
+    make: Callable[[], Net],
     theirs: Callable[[str], str],
     original: str,
     shown: Mapping[str, str],
-) -> None:
-    """Check that a state has what a net of ours has, under an original's names.
+    view: Callable[[State], State] = dict,
+) -> Net:
+    """Make a net, once it is known to have what a state has under an original's names.
 
     Raises:
         InputError: names or shapes differ. Of a whole group that is missing it is said which of the
             arguments `shown` would say that the network never had it; see `advice`.
     """
+    import torch
+
     from vitnas.interop.checkpoint import misfits, refuse
 
+    with torch.device("meta"):  # a config can ask for more memory than there is
+        own = view(make().state_dict())
     missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
     lacking = [name for name in own if theirs(name) not in state]
     faults = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
     refuse(original, faults, advice(own, lacking, shown))
+    return make()
+
+
+def check_listed(
+    original: str, arch: Arch, genes: Mapping[str, str], lists: Mapping[str, Any]
+) -> None:
+    """Check that an architecture is one of those that an original searches.
+
+    Args:
+        original: the system's name.
+        arch: the sizes that weights have.
+        genes: the arguments of the original that list choices, and the gene of each.
+        lists: what these arguments hold, those that are there.
+
+    Raises:
+        InputError: listing every size that is in none of the lists.
+    """
+    faults = []
+    for name in (name for name in genes if name in lists):
+        value: Any = arch[genes[name]]
+        values = value if isinstance(value, tuple) else (value,)
+        wrong = sorted({one for one in values if one not in lists[name]})
+        if wrong:
+            told = ", ".join(map(str, wrong))
+            faults.append(f"{genes[name]} is {told}, {name} is {lists[name]}")
+    if faults:
+        raise InputError(f"not the {original} of this config; {'; '.join(faults)}")
 
 
 def listed_space(lists: Mapping[str, Any], largest: Arch) -> Space | None:
@@ -241,14 +275,17 @@ def read_list(original: str, name: str, gene: str, values: Any) -> list[float]:
     """Return the choices of a gene that an argument of an original lists.
 
     Raises:
-        InputError: it is no list of positive numbers, or of depths that a space could have.
+        InputError: it is no list of numbers in range, or of depths that a space could have.
     """
     listed = isinstance(values, list | tuple) and len(values) > 0
-    if not listed or not all(type(one) in (int, float) and 0 < one < math.inf for one in values):
+    if listed and gene == "depth":
+        return [read_depth(original, one) for one in values]
+    if not listed or not all(map(is_size, values)):
         raise InputError(
-            f"{original} config: {name} is {values!r}; it must be a list of positive numbers"
+            f"{original} config: {name} is {values!r}; it must be a list of positive numbers up to "
+            f"{LARGEST:,}"
         )
-    return [read_depth(original, one) for one in values] if gene == "depth" else list(values)
+    return list(values)
 
 
 def read_depth(original: str, depth: Any) -> int:

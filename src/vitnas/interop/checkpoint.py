@@ -166,6 +166,10 @@ def _check_size(path: Path) -> None:
             )
 
 
+def _has_numbers(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta and tensor.numel() > 0
+
+
 def _damaged(path: Path) -> str:
     return f"{path} is damaged, or no checkpoint of torch or safetensors"
 
@@ -194,6 +198,12 @@ def _state(found: Any, path: Path) -> dict[str, Tensor]:
     if wrong:
         raise InputError(f"{path} holds no state dict: {', '.join(wrong[:3])} are no tensors")
     state = {str(name): tensor for name, tensor in found.items()}
+    bare = [name for name, tensor in state.items() if not _has_numbers(tensor)]
+    if bare:
+        raise InputError(
+            f"{path} holds tensors that are empty, sparse or without data: "
+            f"{', '.join(bare[:3])}; save the whole state dict, of plain tensors"
+        )
     while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), ""):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
 from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
@@ -81,10 +83,10 @@ def load(
     from vitnas.supernet import Supernet
 
     given = _complete(state_dict, _read_config(config), args or {})
-    net = Supernet(space, sharing="legacy", largest=_largest(given), **_options(given))
-    own = net.state_dict()
-    common.check_state(state_dict, own, _theirs, "AutoFormer", _SHOWN)
-    ours = {name: state_dict[_theirs(name)] for name in own}
+    sizes = {"largest": _largest(given), **_options(given)}
+    make = partial(Supernet, space, sharing="legacy", **sizes)
+    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _SHOWN)
+    ours = {name: state_dict[_theirs(name)] for name in net.state_dict()}
     if given["change_qkv"]:
         for i in range(given["depth"]):
             name = f"blocks.{i}.attn.qkv.weight"
@@ -327,16 +329,16 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says; of the official YAML that is SUPERNET and what stands beside."""
     if isinstance(config.get("SUPERNET"), Mapping):
         beside = {name: value for name, value in config.items() if not str(name).isupper()}
-        sizes = {name.lower(): value for name, value in config["SUPERNET"].items()}
+        sizes = {str(name).lower(): value for name, value in config["SUPERNET"].items()}
+        if twice := sorted(beside.keys() & sizes.keys()):
+            raise InputError(f"official AutoFormer config: {', '.join(twice)} stand twice")
         return _read_config({**beside, **sizes})
     known = {*_SAME, *_REQUIRED, *_FLAGS, "mlp_ratio", "pre_norm", *_INERT, *_OFF}
     for name, value in config.items():
         if name not in known:
             raise unknown("official AutoFormer argument", name, known)
-        if name in _OFF and value:
+        if name in _OFF and value not in (None, False):
             raise InputError(f"official AutoFormer config: {name}={value!r} is not supported")
-        if name in _REQUIRED and not isinstance(value, int):
-            raise InputError(f"official AutoFormer config: {name} is {value!r}, not whole")
     return dict(config)
 
 
@@ -346,6 +348,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
             "the weights have no pos_embed to read the image size from; give a config with "
             "img_size, and if the network never had positions, with abs_pos: false"
         )
+    check_arguments("official AutoFormer", given)
     if given["change_qkv"] and given["embed_dim"] != HEAD_DIM * given["num_heads"]:
         raise InputError(
             f"official AutoFormer config: with change_qkv, embed_dim must be {HEAD_DIM} times "

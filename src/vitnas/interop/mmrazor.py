@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
 from vitnas.space import Space
 
@@ -69,9 +70,10 @@ def load(
 ) -> nn.Module:
     """Make a supernet, or of an exported subnet's weights a static model; the logits are MMRazor's.
 
-    Which of them it is, the config's `arch_setting` tells; else the layers of a supernet are all
-    alike, and its class token is as wide as they are. Buffers called `mask` are left out; the
-    prefix `architecture.` may be there or not.
+    Which of them it is, the config's `arch_setting` tells: a supernet has its largest sizes, and
+    there is something to choose. Without it the layers of a supernet are all alike, and its class
+    token is as wide as they are. Buffers called `mask` are left out; the prefix `architecture.` may
+    be there or not.
 
     Args:
         state_dict: the state of algorithm, architecture or exported subnet.
@@ -88,9 +90,15 @@ def load(
     state = {name: tensor for name, tensor in state_dict.items() if not _is_mask(name)}
     theirs, setting = _names(state), given.get("arch_setting") or {}
     arch = common.infer_arch(state, theirs, _ORIGINAL, setting.get("mlp_ratios", ()))
+    common.check_listed(_ORIGINAL, arch, _SETTING, setting)
     wide = [theirs(name) for name in _WIDE if _width(state, theirs(name)) > arch.embed_dim]
-    alike = len(set(arch.num_heads)) == len(set(arch.mlp_ratio)) == 1
-    supernet = arch == _largest(setting) if setting else alike and not wide
+    if setting:
+        widest = max(setting["embed_dims"])
+        wide = [name for name in wide if _width(state, name) == widest]
+        choices = any(len(set(values)) > 1 for values in setting.values())
+        supernet = choices and arch == _largest(setting)
+    else:
+        supernet = len(set(arch.num_heads)) == len(set(arch.mlp_ratio)) == 1 and not wide
     if space is None and setting and supernet:
         lists = {gene: setting[name] for name, gene in _SETTING.items()}
         space = common.listed_space(lists, arch)
@@ -314,6 +322,7 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
                 raise InputError(f"{_ORIGINAL} config: {name} is {value!r}, not {_FIXED[name]}")
         elif name not in _KNOWN:
             raise unknown(f"{_ORIGINAL} argument", name, {*_KNOWN, *_FIXED})
+    check_arguments(_ORIGINAL, config)
     setting = config.get("arch_setting")
     if setting is None:
         return {name: config[name] for name in config if name != "arch_setting"}

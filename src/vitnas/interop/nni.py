@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping, read_text
 from vitnas.space import Space
 
@@ -98,7 +99,7 @@ def load(
     theirs, depths = _names(supernet), given.get("search_depth")
     depth = max(depths) if supernet and depths else None
     arch = common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth)
-    _check_searched(arch, given)
+    common.check_listed(_ORIGINAL, arch, _SEARCH, given)
     if space is None and supernet:
         lists = {gene: given[name] for name, gene in _SEARCH.items() if name in given}
         space = common.listed_space(lists, arch)
@@ -319,22 +320,10 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"{_ORIGINAL} config: {new} stands twice, in both versions' names")
         listed = name in _SEARCH
         given[new] = common.read_list(_ORIGINAL, name, _SEARCH[name], value) if listed else value
+    check_arguments(_ORIGINAL, given)
     if any(name in _VERSION_2 for name in config):
         given.setdefault("global_pooling", False)
     return given
-
-
-def _check_searched(arch: Arch, given: Mapping[str, Any]) -> None:
-    faults = []
-    for name in (name for name in _SEARCH if name in given):
-        value: Any = arch[_SEARCH[name]]
-        values = value if isinstance(value, tuple) else (value,)
-        wrong = sorted({one for one in values if one not in given[name]})
-        if wrong:
-            told = ", ".join(map(str, wrong))
-            faults.append(f"{_SEARCH[name]} is {told}, {name} is {given[name]}")
-    if faults:
-        raise InputError(f"not the {_ORIGINAL} of this config; {'; '.join(faults)}")
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -342,13 +331,13 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         "img_size": given["img_size"],
         "patch_size": given["patch_size"],
         "in_chans": given["in_channels"],
-        "num_classes": max(0, given["num_labels"]),
+        "num_classes": given["num_labels"],
         "qkv_bias": given["qkv_bias"],
         "post_norm": not given["pre_norm"],
         "final_norm": given["pre_norm"],
         "pool": "avg" if given["global_pooling"] else "token",
         "abs_pos": given["absolute_position"],
-        "qk_scale": given["qk_scale"] or None,
+        "qk_scale": given["qk_scale"],
         "relative_position": given["rpe"],
         "max_relative_position": max(1, given["img_size"] // given["patch_size"]),
         "head_dim": common.HEAD_DIM,

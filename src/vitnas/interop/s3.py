@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop.absent import advice
+from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
 from vitnas.interop.s3_shapes import infer_config as infer_config
 from vitnas.models import make_config
@@ -57,6 +58,8 @@ def load(
     Raises:
         InputError: a space, an unknown or unsupported argument, or weights that don't fit it.
     """
+    import torch
+
     from vitnas.supernet import build
 
     if space is not None:
@@ -64,8 +67,14 @@ def load(
     said = _lower(config)
     whole = said.keys() >= {*_REQUIRED, *_DEFAULTS}
     given = _read_config(said if whole else infer_config(state_dict, said))
-    model = build(_arch(given), **{name: given[name] for name in _DEFAULTS})
-    _check_state(state_dict, _official(model))
+
+    def empty() -> nn.Module:
+        return build(_arch(given), **{name: given[name] for name in _DEFAULTS})
+
+    with torch.device("meta"):  # a config can ask for more memory than there is
+        _check_shapes(state_dict, _official(empty()))
+    model = empty()
+    _check_buffers(state_dict, _official(model))
     model.load_state_dict(
         {_ours(name): tensor for name, tensor in state_dict.items() if not _BUFFER.search(name)}
     )
@@ -168,7 +177,10 @@ def _lower(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config under the constructor's names, which the official YAML has in capitals."""
     if not isinstance(config, Mapping):
         raise InputError(f"official S3 config: it must be a mapping, got {config!r}")
-    return {str(name).lower(): value for name, value in config.items()}
+    found = {str(name).lower(): value for name, value in config.items()}
+    if len(found) < len(config):
+        raise InputError("official S3 config: an argument stands twice, in capitals and without")
+    return found
 
 
 def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +196,7 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"official S3 config: {name}={value!r} is not supported")
         if name in _REQUIRED and not isinstance(value, list | tuple):
             raise InputError(f"official S3 config: {name} is {value!r}; it is a list, one a stage")
+    check_arguments("official S3", {name: given[name] for name in _DEFAULTS if name in given})
     return {**_DEFAULTS, **given}
 
 
@@ -229,18 +242,21 @@ def _official(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _check_state(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -> None:
+def _check_shapes(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -> None:
     from vitnas.interop.checkpoint import misfits, refuse
 
     expected = {n: t for n, t in official.items() if n in given or not _BUFFER.search(n)}
     missing, extra, wrong = misfits(given, expected)
-    wrong = wrong or [
+    told = advice([_ours(name) for name in official], [_ours(name) for name in missing], _SHOWN)
+    refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong}, told)
+
+
+def _check_buffers(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -> None:
+    from vitnas.interop.checkpoint import refuse
+
+    wrong = [
         f"{name} holds other values than its window has"
         for name, tensor in given.items()
-        if _BUFFER.search(name)
-        and name in expected
-        and not bool((tensor == expected[name].to(tensor.device)).all())
+        if _BUFFER.search(name) and not bool((tensor == official[name].to(tensor.device)).all())
     ]
-    lacking = [_ours(name) for name in missing]
-    told = advice([_ours(name) for name in official], lacking, _SHOWN)
-    refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong}, told)
+    refuse("S3", {"wrong": wrong})
