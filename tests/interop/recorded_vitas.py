@@ -75,9 +75,16 @@ def encoding(case: Case, subnet: Mapping[str, Any], key: str = "subnet_c_percent
 
 
 def supernet_shapes(
-    patches: Sequence[int], embed: int, attn: int, mlp: int, slots: int, heads: int, qkv: int
+    patches: Sequence[int],
+    embed: int,
+    attn: int,
+    mlp: int,
+    slots: int,
+    heads: int,
+    qkv: int,
+    img_size: int = 16,
 ) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of every parameter of an official supernet for 16 px and 5 classes."""
+    """Return name and shape of every parameter of an official supernet of 5 classes."""
     third = attn // 3
     shapes: dict[str, tuple[int, ...]] = {
         "net.backbone_Norm_Norm_0.0.weight": (embed,),
@@ -88,7 +95,7 @@ def supernet_shapes(
     for i, patch in enumerate(patches):
         stem = f"{STEM}.{i}."
         shapes[f"{stem}cls_token"] = (1, 1, embed)
-        shapes[f"{stem}pos_embed"] = (1, (16 // patch) ** 2 + 1, embed)
+        shapes[f"{stem}pos_embed"] = (1, (img_size // patch) ** 2 + 1, embed)
         shapes[f"{stem}patch_embed.proj.weight"] = (embed, 3, patch, patch)
         shapes[f"{stem}patch_embed.proj.bias"] = (embed,)
     linear = {"attn.proj": (embed, third), "mlp.fc1": (mlp, embed), "mlp.fc2": (embed, mlp)}

@@ -21,6 +21,7 @@ from vitnas.space import Choice, Space
 from .recorded_vitas import (
     SEARCHED,
     SIDES,
+    STEM,
     SUPERNETS,
     TOY,
     case,
@@ -289,12 +290,20 @@ def test_weights_that_do_not_fit_are_named() -> None:
     ):
         vitas.load(state, {**config, "qkv": 1})
     lacking = {key: tensor for key, tensor in state.items() if "pos_embed" not in key}
-    with pytest.raises(InputError, match="they have no position table of the first stem"):
+    with pytest.raises(
+        InputError, match=r"of a square of .* \S+_0\.0\.pos_embed missing, \S+_0\.1\."
+    ):
         vitas.load(lacking, config)
-    name = "net.backbone_init_stem_Patch_init_0.0.pos_embed"
-    with pytest.raises(InputError, match="16 positions are no square of patches and a class token"):
-        vitas.load({**state, name: state[name][:, :16]}, config)
-    with pytest.raises(InputError, match=r"not official ViTAS weights: .*cls_token missing"):
+    cut = {f"{STEM}.{i}.pos_embed": state[f"{STEM}.{i}.pos_embed"][:, :-1] for i in (0, 1)}
+    with pytest.raises(
+        InputError, match=r"a class token; \S+ is \(1, 16, 22\), \S+ is \(1, 4, 22\)$"
+    ):
+        vitas.load({**state, **cut}, config)
+    for name, table in cut.items():
+        shape = re.escape(str(tuple(table.shape)))
+        with pytest.raises(InputError, match=rf"config; wrong shape: {name} is {shape}, expected"):
+            vitas.load({**state, name: table}, config)
+    with pytest.raises(InputError, match=r"not official ViTAS weights: .*norm1\.weight.* missing"):
         vitas.infer_config({"x": torch.zeros(1)})
 
 

@@ -167,9 +167,9 @@ def test_what_is_written_and_whose_weights_are_recognised() -> None:
             "3 slots need 6 structure genes and 7 ratios, got 4 and 1",
         ),
         (rows(Block_3=37), "the attention width is 37; it must be a multiple of 3"),
-        (rows(Block_4=20), "widths of stem, attention and MLP differ: 22, 20, 22"),
-        (rows(Block_2=[]), "heads [] must be positive whole numbers"),
-        (rows(Block_0="3"), "number of blocks '3' must be positive whole numbers"),
+        (rows(Block_4=20), "widths of stem, attention, MLP differ: 22, 20, 22"),
+        (rows(Block_2=[]), "heads are []; there must be one or more"),
+        (rows(Block_0="3"), "number of blocks is '3'; it must be a whole number from 1 to 1,000"),
         (
             rows(Block_8="id"),
             "Block is [3, 22, [1, 2, 3, 4], 36, 22, 30, 22, True, 'id']; it needs 9",

@@ -14,30 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError
-from vitnas.interop.vitas_names import (
-    block_name,
+from vitnas.interop.vitas_codes import decode, decode_ratios, describe, encode, network, of_code
+from vitnas.interop.vitas_names import block_name, of_model, of_supernet, official, plain
+from vitnas.interop.vitas_shapes import (
+    agreed,
+    compare,
+    described,
+    empty,
     img_size,
     infer,
-    of_model,
-    of_supernet,
-    plain,
+    scale,
+    space_of,
 )
-from vitnas.interop.vitas_yaml import (
-    Official,
-    decode,
-    decode_ratios,
-    describe,
-    encode,
-    literal,
-    networks,
-    of_code,
-    read,
-    read_code,
-    runs_networks,
-)
+from vitnas.interop.vitas_yaml import Official, networks, read, read_code, runs_networks
 from vitnas.models import make_config
 from vitnas.models.vitas import FAMILY, slots
-from vitnas.space import Choice, Space
+from vitnas.space import Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -76,11 +68,12 @@ def load(
         InputError: a malformed config, a space for a searched network, or weights that don't fit.
     """
     state = plain(state_dict)
-    given = _described(state, config)
+    given = described(state, config)
     if given.searched and space is not None:
         raise InputError("these are ViTAS weights of one network: leave the space out")
-    net, names = _empty(given, img_size(state), space, faithful)
-    _fill(net, state, names)
+    compare(state, given)
+    net, names = empty(given, img_size(state, given), space, faithful)
+    net.load_state_dict({ours: state[theirs] for theirs, ours in names.items()})
     return net
 
 
@@ -88,17 +81,18 @@ def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the part `model` of the official YAML that weights imply.
 
     Numbers of heads don't show in weights. Those of the published networks and of the official
-    supernets are known by the widths.
+    supernets are known by the shapes.
 
     Raises:
-        InputError: these are not official ViTAS weights, or no known ones.
+        InputError: these are not official ViTAS weights, or no known ones. Where most tensors are
+            as in a known one, the others are named.
     """
     return infer(plain(state_dict)).mapping()
 
 
 def recognises(names: Collection[str]) -> bool:
     """Return whether tensors are named as the official code names them."""
-    return any(name.endswith("backbone_init_stem_Patch_init_0.0.cls_token") for name in names)
+    return official(names)
 
 
 def describes(foreign: Any) -> bool:
@@ -125,7 +119,7 @@ def dump(net: nn.Module, *, space: Space | None = None, lossy: bool = False) -> 
         raise InputError("the official ViTAS format holds what a net has: leave the space out")
     if isinstance(net, Supernet):
         state, given = net.state_dict(), _official(net)
-        stored = of_supernet(net, given, _space(given).largest)
+        stored = of_supernet(net, given, space_of(given).largest)
         return {theirs: state[ours].detach().clone() for theirs, ours in stored}
     return _dump_model(net)
 
@@ -180,13 +174,13 @@ def arch(foreign: Any, config: Mapping[str, Any] | None = None, *, faithful: boo
     space = read(given)
     others = {} if space.searched else networks(foreign)
     if not others:
-        return _network(space, faithful)
+        return network(space, faithful)
     if not runs_networks(foreign):
         raise InputError(
             "official ViTAS YAML: it describes a supernet; switched off by `flag`: "
             f"{', '.join(others)}"
         )
-    return _only({name: _network(one, faithful) for name, one in others.items()})
+    return agreed({name: network(one, faithful) for name, one in others.items()})
 
 
 def foreign(arch: Arch, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -211,101 +205,6 @@ def description(arch: Arch, space: Space | None = None) -> dict[str, Any]:
 def _inner(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
     found: Any = (config or {}).get("model", config or {})
     return found if isinstance(found, Mapping) else {}
-
-
-def _network(given: Official, faithful: bool = False) -> Arch:
-    return literal(given) if given.code is None else decode(given, given.code, faithful)
-
-
-def _only(found: Mapping[str, Arch]) -> Arch:
-    """Return what the parts of a YAML agree on."""
-    first, *others = found.values()
-    if any(one != first for one in others):
-        raise InputError(
-            f"official ViTAS YAML: {' and '.join(found)} are different networks; leave one out"
-        )
-    return first
-
-
-def _described(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Official:
-    """Return what of a YAML the weights are of: the supernet, or a network beside it.
-
-    The shapes decide, as no name tells every supernet from every network. Where none has them all,
-    the one that has most is returned, so that what is wrong with the weights can be said.
-    """
-    given = read(config)
-    side = img_size(state)
-    if given.searched or (own := _distance(state, given, side)) == (0, 0):
-        return given
-    others = networks(config)
-    found = {name: _network(one) for name, one in others.items()}
-    distances = {name: _distance(state, one, side) for name, one in others.items()}
-    least = min(distances.values(), default=own)
-    if own <= least:
-        return given
-    near = [name for name in others if distances[name] == least]
-    _only({name: found[name] for name in near})
-    return others[near[0]]
-
-
-def _distance(state: Mapping[str, Tensor], given: Official, side: int) -> tuple[int, int]:
-    """Return how many of the tensors don't fit, and how many are missing: of what fits (0, 0)."""
-    import torch
-
-    from vitnas.interop.checkpoint import misfits
-
-    try:
-        with torch.device("meta"):
-            net, names = _empty(given, side, None, False)
-    except InputError:  # no such network for these images
-        return len(state) + 1, 0
-    expected = net.state_dict()
-    fitting = {theirs: expected[ours] for theirs, ours in names.items()}
-    missing, extra, wrong = misfits(state, fitting)
-    return len(extra) + len(wrong), len(missing)
-
-
-def _empty(
-    given: Official, side: int, space: Space | None, faithful: bool
-) -> tuple[nn.Module, dict[str, str]]:
-    """Return a net without official weights, and the names: the official one → ours."""
-    from vitnas.supernet import Supernet, build
-
-    options: dict[str, Any] = {"num_classes": given.classes, "img_size": side}
-    if given.searched:
-        found = _network(given)
-        model = build(found, attn_scale="embed", drop_path_depth=given.slots, **options)
-        return model, dict(of_model(model, found))
-    own = _space(given)
-    if faithful:
-        options |= {"attn_scale": (given.embed // 3) ** -0.5}
-        options |= {"joint_qk": True, "last_position": True}
-    net = Supernet(space, sharing="bilateral", stored_space=own, qkv=given.qkv, **options)
-    return net, dict(of_supernet(net, given, own.largest))
-
-
-def _space(given: Official) -> Space:
-    """Return the space that has a tensor for whatever is private in a supernet."""
-    places = Choice("slot", tuple(range(given.slots)), "block", increasing=True)
-    choices = (
-        Choice("depth", (given.slots,)),
-        *((places,) if given.identity else ()),
-        Choice("num_heads", given.heads, "block"),
-        Choice("attn_dim", (given.attn // 3,), "block"),
-        Choice("mlp_dim", (given.mlp,), "block"),
-        Choice("embed_dim", (given.embed,)),
-        Choice("patch_size", given.patches),
-    )
-    return Space(FAMILY.name, choices)
-
-
-def _fill(model: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
-    from vitnas.interop.checkpoint import misfits, refuse
-
-    expected = model.state_dict()
-    missing, extra, wrong = misfits(state, {theirs: expected[o] for theirs, o in names.items()})
-    refuse("ViTAS", {"missing": missing, "unexpected": extra, "wrong shape": wrong})
-    model.load_state_dict({ours: state[theirs] for theirs, ours in names.items()})
 
 
 def _record(net: nn.Module) -> tuple[Arch, Any]:
@@ -363,8 +262,7 @@ def _official(net: Supernet) -> Official:
     _check_images(config)
     heads, patches = (space[gene].values for gene in ("num_heads", "patch_size"))
     sizes = {gene: set(largest[gene]) for gene in ("attn_dim", "mlp_dim")}
-    scale = (largest.embed_dim // 3) ** -0.5
-    options = {"joint_qk": True, "last_position": True, "attn_scale": scale}
+    options = {"joint_qk": True, "last_position": True, "attn_scale": scale(largest.embed_dim)}
     found = [(name, getattr(config, name), value) for name, value in options.items()]
     sharing = {policy for axis, policy in net.sharing.axes if axis not in ("patch", "heads")}
     named = sorted((sharing | {net.sharing.default}) - {"prefix", "bilateral"})
