@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vitnas
 from vitnas.arch import Arch
+from vitnas.cost.conventions import CONVENTIONS
+from vitnas.cost.metrics import METRICS, metrics
 from vitnas.errors import InputError
-from vitnas.search.guided import ends
+from vitnas.search.guided import ends, extremes, neighbours
 from vitnas.search.limits import Limit, Window, check_possible, exact, feasible, parse_quantity
 from vitnas.space import Choice, Space
+from vitnas.spaces import SPACES
 from vitnas.testing.searchers import TINY, cost
 
 HUGE = Space(
@@ -39,6 +44,9 @@ COSTS = {"params": cost, "macs": lambda arch: 2 * cost(arch), "width": width}
         ("300k", "params", 3e5),
         ("5.4M", "params", 5400000.0),
         ("2_000_000", "params", 2e6),
+        ("2,690", "params", 2690.0),
+        ("65,955,656", "macs", 65955656.0),
+        ("1,234.5 GB", "memory", 1.2345e12),
         ("5.4e6", "params", 5.4e6),
         (".5B", "cream", 5e8),
         (6_000_000, "params", 6e6),
@@ -65,6 +73,14 @@ def test_quantities_are_read_exactly(text: str | float, metric: str, value: floa
         ("-6M", "params", "'-6M' is not a quantity"),
         ("", "params", "'' is not a quantity"),
         ("nan", "params", "'nan' is not a quantity"),
+        ("1,23", "params", "'1,23' is not a quantity"),
+        ("0,123", "params", "'0,123' is not a quantity"),
+        ("1234,567", "params", "'1234,567' is not a quantity"),
+        ("1,234,56", "params", "'1,234,56' is not a quantity"),
+        ("1,234_567", "params", "'1,234_567' is not a quantity"),
+        (",123", "params", "',123' is not a quantity"),
+        ("1,,234", "params", "'1,,234' is not a quantity"),
+        ("1.5,000", "params", "'1.5,000' is not a quantity"),
         (True, "params", "True is not a quantity"),
         ("1e400", "params", "'1e400' is too large"),
         ("6m", "params", "'6m' has the unknown unit 'm'; did you mean 6M?"),
@@ -160,7 +176,7 @@ def test_an_impossible_minimum_shows_the_range_and_all_faults_come_together() ->
 )
 def test_values_are_shown_with_all_digits(metric: str, value: float, text: str) -> None:
     assert exact(metric, value) == text
-    assert parse_quantity(text.replace(",", ""), metric) == value
+    assert parse_quantity(text, metric) == value
 
 
 @given(st.integers(1, 10**11))
@@ -195,6 +211,38 @@ def test_the_range_is_right_where_a_cost_falls_with_a_gene() -> None:
         check_possible(TINY, [Limit("macs", maximum=min(values) - 1)], {"macs": macs})
     with pytest.raises(InputError, match=f"the largest in this space has {max(values):g}, "):
         check_possible(TINY, [Limit("macs", minimum=max(values) + 1)], {"macs": macs})
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_both_ends_of_a_range_can_be_given_as_they_are_shown(name: str) -> None:
+    """MACs fall with the patch size: where it is a gene, no end of them is one of the genes."""
+    space = vitnas.space(name)
+    for metric in metrics_of(space):
+        costs = metrics([metric], {})
+        low, high = (exact(metric, end) for end in ends(space, costs[metric]))
+        with pytest.raises(InputError, match=f"the smallest in this space has {low}, the largest"):
+            check_possible(space, [Limit(metric, maximum=1)], costs)
+        check_possible(space, [Limit(metric, maximum=parse_quantity(low, metric))], costs)
+        check_possible(space, [Limit(metric, minimum=parse_quantity(high, metric))], costs)
+
+
+def metrics_of(space: Space) -> list[str]:
+    """The metrics that a space has of those that are counted, not measured."""
+    found = []
+    for metric in (*METRICS[:2], *CONVENTIONS):
+        with suppress(InputError):
+            metrics([metric], {})[metric](space.smallest)
+            found.append(metric)
+    return found
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_windows_near_an_end_are_met_where_the_patch_size_is_a_gene(end: int) -> None:
+    space, costs = vitnas.space("vitas-f"), metrics([], {})
+    macs = costs["macs"]
+    outermost = extremes(space, macs)[end]
+    for value in sorted(map(macs, neighbours(space, outermost)), reverse=end == 1)[:3]:
+        check_possible(space, [Limit("macs", value, value)], costs)
 
 
 def test_a_measured_cost_is_not_refused_where_its_descent_ends_too_early() -> None:

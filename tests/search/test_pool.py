@@ -3,6 +3,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import vitnas
+from vitnas.cost.metrics import metrics
+from vitnas.search.guided import ends
 from vitnas.search.limits import Limit, Window, check_possible
 from vitnas.search.pool import Pool
 from vitnas.testing.searchers import SMALL, TINY, cost
@@ -47,6 +50,16 @@ def test_what_the_check_finds_possible_the_first_draw_finds_too() -> None:
     limits = (Limit("params", value * 0.9999, value * 1.0001), Limit("width", heads, heads))
     check_possible(HUGE, limits, COSTS)
     assert Pool(HUGE, Window(limits, COSTS), random.Random(1)).draw() is not None
+
+
+def test_the_ends_of_a_cost_are_drawn_where_they_are_not_those_of_the_genes() -> None:
+    space, costs = vitnas.space("vitas-f"), metrics([], {})
+    low, high = ends(space, costs["macs"])
+    for limit in (Limit("macs", maximum=low), Limit("macs", minimum=high)):
+        window = Window((limit,), costs)
+        arch = Pool(space, window, random.Random(0)).draw()
+        assert arch is not None
+        assert window(arch)
 
 
 def test_a_large_space_with_few_members_ends() -> None:

@@ -7,7 +7,7 @@ and never goes back gets there in some hundred steps. All walks are bounded.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vitnas.arch import Arch, Scalar
 from vitnas.space import Choice, Position, Space
@@ -86,10 +86,16 @@ def cheapest(space: Space, cost: Callable[[Arch], float], start: Arch) -> Arch:
         best, value = lower, cost(lower)
 
 
-def ends(space: Space, cost: Callable[[Arch], float]) -> tuple[float, float]:
-    """Return the least and the highest cost of a space, exact where `cheapest` is."""
+def extremes(space: Space, cost: Callable[[Arch], float]) -> tuple[Arch, Arch]:
+    """Return the cheapest and the dearest architecture of a space, exact where `cheapest` is."""
     low = cheapest(space, cost, space.smallest)
     high = cheapest(space, lambda arch: -cost(arch), space.largest)
+    return low, high
+
+
+def ends(space: Space, cost: Callable[[Arch], float]) -> tuple[float, float]:
+    """Return the least and the highest cost of a space, those of its `extremes`."""
+    low, high = extremes(space, cost)
     return cost(low), cost(high)
 
 
@@ -121,18 +127,22 @@ def nudge(space: Space, arch: Arch, rng: random.Random) -> Arch:
 
 
 def nearest(
-    space: Space, violation: Callable[[Arch], float], rng: random.Random
+    space: Space,
+    violation: Callable[[Arch], float],
+    rng: random.Random,
+    starts: Iterable[Arch] = (),
 ) -> tuple[Arch, float]:
-    """Return the architecture of least violation that 32 walks find, and its violation.
+    """Return the architecture of least violation that some walks find, and its violation.
 
-    It is exact in a space of up to 10,000 architectures, which is listed.
+    They begin at the smallest and the largest architecture, at `starts`, and at 30 random ones. In
+    a space of up to 10,000 architectures, which is listed, it is exact.
     """
     if space.size() <= ENUMERABLE:
         best = min(space, key=violation)
         return best, violation(best)
-    ends = [space.smallest, space.largest]
-    best, value = ends[0], violation(ends[0])
-    for start in ends + [space.sample(rng) for _ in range(STARTS)]:
+    best, value = space.smallest, violation(space.smallest)
+    fixed = dict.fromkeys((space.smallest, space.largest, *starts))
+    for start in (*fixed, *[space.sample(rng) for _ in range(STARTS)]):
         arch, found = repair(space, start, violation, rng)
         if found < value:
             best, value = arch, found

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import TypeAlias
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.search.guided import ENUMERABLE, ends, nearest
+from vitnas.search.guided import ENUMERABLE, extremes, nearest
 from vitnas.space import Space
 
 Costs: TypeAlias = Mapping[str, Callable[[Arch], float]]
@@ -30,7 +31,8 @@ _UNITS: Mapping[str, tuple[_Units, str]] = {
     "memory": (BYTES, "100MB or 2GiB"),
 }
 _READ = {"latency": ("s", "ms", "us", "ns"), "memory": ("GB", "MB", "kB", "B")}
-_QUANTITY = re.compile(r"\s*(\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|\.\d+)\s*([A-Za-zµ]*)\s*")
+_WHOLE = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d[\d_]*)"
+_QUANTITY = re.compile(rf"\s*({_WHOLE}(?:\.\d*)?(?:[eE][+-]?\d{{1,3}})?|\.\d+)\s*([A-Za-zµ]*)\s*")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,15 @@ class Window:
         """Return the sum of the relative distances to all limits; 0 for a feasible arch."""
         return sum(limit.violation(self.costs[limit.metric](arch)) for limit in self.limits)
 
+    def extremes(self, space: Space) -> dict[str, tuple[Arch, Arch]]:
+        """Return the cheapest and the dearest architecture that descents find, by limited metric.
+
+        Walks into the window start from them as well: the smallest and the largest architecture
+        need not be near the ends of a cost, as those of MACs where the patch size is a gene.
+        """
+        metrics = dict.fromkeys(limit.metric for limit in self.limits)
+        return {metric: extremes(space, self.costs[metric]) for metric in metrics}
+
 
 def feasible(arch: Arch, limits: Iterable[Limit], costs: Costs) -> bool:
     """Return whether an architecture satisfies every limit."""
@@ -108,19 +119,24 @@ def check_possible(space: Space, limits: Iterable[Limit], costs: Costs) -> None:
     """Refuse limits that no architecture of the space satisfies, without evaluating any.
 
     The range of a single cost is exact if every gene moves the cost in one direction, as params
-    and MACs do. Latency and memory need not, so their range is what was found. Limits that are
-    possible one by one but not together are tried exhaustively in spaces of up to 10,000
-    architectures and by a bounded guided search in larger ones.
+    and MACs do. Latency and memory need not, so their range is what was found. Both its ends can be
+    given as a limit. Limits that are possible one by one but not together are tried exhaustively in
+    spaces of up to 10,000 architectures and by a bounded guided search in larger ones.
 
     Raises:
         InputError: the limits can't be met; the message has the range that the space offers, or
             the architecture that comes nearest.
     """
     window = Window(tuple(limits), costs)
-    faults = [fault for limit in window.limits for fault in _out_of_range(space, limit, costs)]
+    known = window.extremes(space)
+    faults = [
+        fault
+        for limit in window.limits
+        for fault in _out_of_range(limit, *_range(space, limit, costs, known[limit.metric]))
+    ]
     if faults:
         raise InputError("; ".join(faults))
-    arch, distance = nearest(space, window.violation, random.Random(0))
+    arch, distance = nearest(space, window.violation, random.Random(0), chain(*known.values()))
     if distance > 0:
         metrics = sorted({limit.metric for limit in window.limits})
         has = ", ".join(f"{metric} {exact(metric, costs[metric](arch))}" for metric in metrics)
@@ -133,8 +149,8 @@ def parse_quantity(text: str | float, metric: str = "params") -> float:
     """Read the value of a metric, with the units that it has.
 
     A latency needs a unit of time and is returned in seconds (5ms, 300us), a memory one of bytes
-    (100MB, 2GiB); other metrics are counts (6M, 1.3G, 300k, 2_000_000, 5.4e6). Numbers, not text,
-    are returned as they are.
+    (100MB, 2GiB); other metrics are counts (6M, 1.3G, 300k, 2_000_000, 5.4e6). Thousands may have
+    commas, as those that are shown (10,498). Numbers, not text, are returned as they are.
 
     Raises:
         InputError: it is no non-negative number, or the unit is unknown or missing.
@@ -143,7 +159,7 @@ def parse_quantity(text: str | float, metric: str = "params") -> float:
     match = _QUANTITY.fullmatch(str(text))
     if isinstance(text, bool) or not match:
         raise InputError(f"{text!r} is not a quantity; write for example {example}")
-    number, unit = match.groups()
+    number, unit = match.group(1).replace(",", ""), match.group(2)
     if not isinstance(text, str):
         return _finite(text, Decimal(number))
     if unit not in units:
@@ -161,8 +177,7 @@ def _finite(text: str | float, value: Decimal) -> float:
     return float(value)
 
 
-def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
-    low, high = _range(space, limit, costs)
+def _out_of_range(limit: Limit, low: float, high: float) -> Iterable[str]:
     least, most = exact(limit.metric, low), exact(limit.metric, high)
     where = "found" if limit.metric in _UNITS else "in this space"
     if limit.maximum is not None and limit.maximum < low:
@@ -179,13 +194,15 @@ def _out_of_range(space: Space, limit: Limit, costs: Costs) -> Iterable[str]:
         )
 
 
-def _range(space: Space, limit: Limit, costs: Costs) -> tuple[float, float]:
+def _range(
+    space: Space, limit: Limit, costs: Costs, found: tuple[Arch, Arch]
+) -> tuple[float, float]:
     """Return the least and the highest cost that were found; a descent may have ended too early."""
     cost = costs[limit.metric]
-    low, high = ends(space, cost)
+    low, high = map(cost, found)
     if limit.metric in _UNITS and limit.violation(low) and limit.violation(high):
         window = Window((limit,), costs)
-        value = cost(nearest(space, window.violation, random.Random(0))[0])
+        value = cost(nearest(space, window.violation, random.Random(0), found)[0])
         low, high = min(low, value), max(high, value)
     return low, high
 

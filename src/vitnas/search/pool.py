@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from vitnas.arch import Arch
 from vitnas.search.guided import ENUMERABLE, STARTS, nearest, nudge, repair
@@ -84,7 +85,7 @@ class Pool:
         taken = list(self._taken)
         if not taken:
             # the very walks of `check_possible`: what it finds possible is found here too
-            arch, _ = nearest(self._space, self._violation, random.Random(0))
+            arch, _ = nearest(self._space, self._violation, random.Random(0), self._starts())
             return arch if self.take(arch) else None
         for walk in range(STARTS):
             if walk % 2:
@@ -95,6 +96,11 @@ class Pool:
             if self.take(arch):
                 return arch
         return None
+
+    def _starts(self) -> Iterable[Arch]:
+        if isinstance(self._feasible, Window):
+            return chain(*self._feasible.extremes(self._space).values())
+        return ()
 
     def _violation(self, arch: Arch) -> float:
         if isinstance(self._feasible, Window):
