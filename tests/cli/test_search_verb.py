@@ -57,6 +57,21 @@ def test_a_search_shows_its_best_and_shows_them_again(run: Path, command: Comman
     assert files_in(run / "searches") == before
 
 
+def test_grid_says_how_many_it_will_evaluate_and_counts_to_there(
+    run: Path, command: Command
+) -> None:
+    words = ("search", run, "--strategy", "grid", "--max-params", "9,000")
+    result = command(*words)
+    assert result.code == 0, result.err
+    records = read(run / "searches" / "grid")[1]
+    assert 0 < len(records) < 40
+    lines = result.err.splitlines()
+    assert lines[0] == f"grid search: {len(records)} of 40 architectures are feasible"
+    assert f"{len(records)}/{len(records)}" in lines[-1]
+    fewer = command(*words, "--name", "fewer", "--trials", "3")
+    assert "3/3" in fewer.err.splitlines()[-1]
+
+
 def test_racing_changes_neither_the_table_nor_the_best(run: Path, command: Command) -> None:
     small = ("--set", "population=8", "--set", "mutants=4", "--set", "crossovers=4")
     words = ("search", run, "--trials", "32", "--batch-size", "16", *small)

@@ -12,7 +12,7 @@ from search.holding import another
 from vitnas.search.claims import LOCK
 from vitnas.search.ledger import read
 
-from .calling import files_in, refusal
+from .calling import Result, files_in, refusal
 from .conftest import Command
 
 SIZES = ("--set", "population=12", "--set", "mutants=6", "--set", "crossovers=6")
@@ -41,6 +41,51 @@ def test_two_workers_find_what_one_finds(trained: Path, tmp_path: Path, command:
     assert rows_of(shared.out) == rows_of(alone.out)
     assert shared.out.splitlines()[-1] == alone.out.splitlines()[-1]
     assert "searching, best" in shared.err
+
+
+GRID = ("--strategy", "grid", "--max-params", "9k", "--device", "cpu", "--batch-size", "16")
+
+
+def check_grid(told: Result, alone: Result) -> None:
+    """The count comes first and is said once, the end too, as alone."""
+    count, *rest = told.err.splitlines()
+    assert count == alone.err.splitlines()[0]
+    assert re.fullmatch(r"grid search: \d+ of 40 architectures are feasible", count)
+    number = int(count.split()[2])
+    assert f"grid search is at its end after {number} trials" in rest
+    assert f"{number}/{number}" in rest[-1]
+    assert told.err.count("feasible") == told.err.count("at its end") == 1
+
+
+def test_with_workers_grid_says_its_count_and_its_end(
+    trained: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    alone = command("search", run, *GRID)
+    check_grid(alone, alone)
+    monkeypatch.setattr("vitnas.search.workers.run_workers", lambda work, count, watch: watch())
+    shared = command("search", run, *GRID, "--workers", "2")  # what the workers do is done
+    check_grid(shared, alone)
+    assert shared.out == alone.out
+
+
+@pytest.mark.slow
+def test_two_workers_search_a_grid(trained: Path, tmp_path: Path, command: Command) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    alone = command("search", run, *GRID, "--name", "alone")
+    shared = command("search", run, *GRID, "--name", "shared", "--workers", "2")
+    check_grid(shared, alone)
+    assert rows_of(shared.out) == rows_of(alone.out)
+
+
+def test_trials_are_refused_before_workers_start(run: Path, command: Command) -> None:
+    words = ("search", run, "--name", "none", "--workers", "2")
+    assert refusal(command(*words, "--strategy", "grid", "--trials", "0")) == (
+        "trials is 0; it must be at least 1"
+    )
+    assert refusal(command(*words, "--strategy", "random")) == (
+        "random search ends only with the space of 40 architectures: give a number of trials"
+    )
 
 
 @pytest.mark.slow

@@ -47,6 +47,14 @@ def test_the_exact_count_is_said_first(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.messages == [f"grid search: {count} of 168 architectures are feasible"]
 
 
+def test_the_count_can_be_asked_for_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    searcher = make(TINY, lambda arch: cost(arch) <= 2000, 0)
+    with caplog.at_level(logging.INFO):
+        count = searcher.count()
+        assert len(run(searcher, 1000)) == searcher.count() == count
+    assert len(caplog.messages) == 1
+
+
 def test_a_large_space_is_refused() -> None:
     with pytest.raises(InputError) as error:
         make(vitnas.space("autoformer-tiny"), every, 0)

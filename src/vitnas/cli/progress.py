@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 
 
 class SearchProgress:
-    """A progress bar that counts trials and shows the best score and how many were stopped."""
+    """A progress bar that counts trials and shows the best score and how many were stopped.
 
-    def __init__(self, trials: int | None) -> None:
-        bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        shown = bar if trials else (MofNCompleteColumn(),)
-        self.progress = Progress(
-            TextColumn("{task.description}"), *shown, console=Console(stderr=True)
-        )
-        self.task = self.progress.add_task("searching", total=trials)
+    `trials` is how many there will be, or says so, None if nobody knows, when the first one comes.
+    """
+
+    def __init__(self, trials: int | Callable[[], int | None]) -> None:
+        self.trials = trials
+        self.progress: Progress | None = None
         self.best = float("-inf")
         self.stopped = 0
 
@@ -34,11 +34,12 @@ class SearchProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.progress.live.is_started:  # rich would end a bar that was never begun as well
+        if self.progress is not None:
             self.progress.stop()
 
     def __call__(self, record: Record) -> None:
-        self.progress.start()  # only now, so that a refused search shows no bar
+        if self.progress is None:
+            self.progress = self._begin()  # only now, so that a refused search shows no bar
         if record.state == "stopped":
             self.stopped += 1
         else:
@@ -46,4 +47,13 @@ class SearchProgress:
         shown = f"searching, best {self.best:.2f}"
         if self.stopped:
             shown += f", {self.stopped} stopped early"
-        self.progress.update(self.task, advance=1, description=shown)
+        self.progress.update(self.progress.task_ids[0], advance=1, description=shown)
+
+    def _begin(self) -> Progress:
+        total = self.trials() if callable(self.trials) else self.trials
+        bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        shown = bar if total else (MofNCompleteColumn(),)
+        progress = Progress(TextColumn("{task.description}"), *shown, console=Console(stderr=True))
+        progress.add_task("searching", total=total)
+        progress.start()
+        return progress

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vitnas.cli.scoring import Scoring
     from vitnas.search.ledger import Record, Settings
     from vitnas.search.limits import Costs, Limit
+    from vitnas.search.searcher import Searcher
     from vitnas.supernet import Supernet
 
 
@@ -33,7 +34,25 @@ class Prepared:
     costs: Costs
     measured: Measured
     scoring: Scoring
+    searcher: Searcher
+    trials: int | None
     search: Callable[..., list[Record]]
+
+    def most_trials(self) -> int | None:
+        """Return how many trials there will be at most, None if nobody knows.
+
+        Grid search lists the feasible architectures for it, unless it has done so.
+        """
+        from vitnas.search.grid import Grid
+        from vitnas.search.searcher import most_trials
+
+        if isinstance(self.searcher, Grid):
+            planned: int | None = self.searcher.count()
+        else:
+            planned = most_trials(
+                self.settings.strategy, self.settings.options, self.settings.space
+            )
+        return min((n for n in (self.trials, planned) if n is not None), default=None)
 
     def run(self, shown: Callable[[Record], None] | None = None, **how: bool) -> list[Record]:
         """Search, and keep what was measured for it beside the ledger."""
@@ -88,7 +107,7 @@ def prepare(asked: SimpleNamespace) -> Prepared:
     window = Window(limits, costs)
     if given.get("initial") == "prior":
         given["prior"] = training_prior(asked.run, net, space, window)
-    make_searcher(strategy, space, window, asked.seed, given)  # refuses options that don't fit
+    searcher = make_searcher(strategy, space, window, asked.seed, given)
     scoring = _scoring(asked, source, net, target)
     predictor = find_predictor(asked.predictor, space, options, asked.seed)
     settings = Settings(
@@ -113,8 +132,9 @@ def prepare(asked: SimpleNamespace) -> Prepared:
         racing=asked.racing == "on",
         predictor=predictor,
         ledger=asked.ledger,
+        searcher=searcher,
     )
-    return Prepared(name, folder, settings, costs, measured, scoring, call)
+    return Prepared(name, folder, settings, costs, measured, scoring, searcher, asked.trials, call)
 
 
 def _limits(asked: SimpleNamespace) -> tuple[Limit, ...]:

@@ -128,11 +128,9 @@ def search(
     from vitnas.cli.progress import SearchProgress
     from vitnas.cli.search_workers import search_together
     from vitnas.search.answer import answers
-    from vitnas.search.searcher import most_trials
 
     settings, costs = prepared.settings, prepared.costs
-    planned = trials or most_trials(strategy, settings.options, settings.space)
-    with SearchProgress(planned) as shown:
+    with SearchProgress(prepared.most_trials) as shown:
         if workers > 1:
             records = search_together(asked, prepared, shown)
         else:

@@ -20,18 +20,22 @@ def search_together(
     """Search with `asked.workers` processes that divide the threads, and the GPUs.
 
     Raises:
-        InputError: others search there and this one is not to join them, another search is there,
-            or a worker's own error.
+        InputError: no or too few trials, others search there and this one is not to join them,
+            another search is there, or a worker's own error.
     """
     import torch
 
     from vitnas.search.claims import check_alone
     from vitnas.search.ledger import Follower, check_same, read
+    from vitnas.search.searcher import check_trials
+    from vitnas.search.study import tell_end
     from vitnas.search.workers import run_workers
 
+    check_trials(asked.strategy, prepared.settings.space, asked.trials)
     if asked.join == "off" and asked.ledger is None:
         check_alone(prepared.folder)
     check_same(prepared.folder, prepared.settings)
+    prepared.most_trials()  # so that grid search says here, and first, how many are feasible
     threads = max(1, torch.get_num_threads() // asked.workers)
     before = torch.get_num_threads()
     if asked.scorer == TOP1 and asked.batch_size == "auto":
@@ -51,6 +55,7 @@ def search_together(
     words = vars(asked) | {"measure": _measure(asked.measure, prepared.measured.threads)}
     run_workers(partial(_work, asked=words, threads=threads), asked.workers, watch)
     done = [record for record in read(prepared.folder)[1] if record.done]
+    tell_end(prepared.settings.strategy, asked.trials, len(done))
     most = len(done) if asked.trials is None else asked.trials
     return sorted((r for r in done if r.index < most), key=lambda record: record.index)
 

@@ -63,19 +63,24 @@ class Grid(Proposals):
             )
         self._space, self._feasible = space, feasible
         self._shuffle = random.Random(seed).shuffle if options.shuffle else None
-        self._listed = False
+        self._count: int | None = None
         self._queue: deque[Arch] = deque()
         super().__init__(self._queue.append)
 
+    def count(self) -> int:
+        """Return how many architectures are feasible; the first call lists them and logs it."""
+        if self._count is None:
+            self._count = self._list()
+        return self._count
+
     def ask(self) -> Arch | None:
         """Propose the next architecture."""
-        if not self._listed:
-            self._list()
+        self.count()
         if not self._queue:
             return self._end()
         return self._propose(self._queue.popleft(), Lineage("grid"))
 
-    def _list(self) -> None:
+    def _list(self) -> int:
         found = list(filter(self._feasible, self._space))
         size = self._space.size()
         logger.info(
@@ -84,7 +89,7 @@ class Grid(Proposals):
         if self._shuffle:
             self._shuffle(found)
         self._queue.extend(found)
-        self._listed = True
+        return len(found)
 
     def bar(self) -> float:
         """Return inf: no score influences what is proposed."""

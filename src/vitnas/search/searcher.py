@@ -178,6 +178,21 @@ def most_trials(name: str, options: Mapping[str, Any], space: Space) -> int | No
     return None if length is None else min(length, space.size())
 
 
+def check_trials(name: str, space: Space, trials: int | None) -> None:
+    """Check how many trials a strategy is given.
+
+    Raises:
+        InputError: no such strategy, less than 1 trial, or no number though the strategy needs one.
+    """
+    if trials is not None and trials < 1:
+        raise InputError(f"trials is {trials}; it must be at least 1")
+    if trials is None and not find_strategy(name).ends:
+        raise InputError(
+            f"{name} search ends only with the space of {space.size():,} architectures: "
+            "give a number of trials"
+        )
+
+
 def make_searcher(
     name: str,
     space: Space,

@@ -28,7 +28,7 @@ from vitnas.search.ledger import RESERVED, TOP1, Ledger, Record, Settings
 from vitnas.search.limits import Costs, Limit, Window, check_possible
 from vitnas.search.predictor import Predictor
 from vitnas.search.racing import Evaluate, Result, needed
-from vitnas.search.searcher import Searcher, Waiting, find_strategy, make_searcher, read_options
+from vitnas.search.searcher import Searcher, Waiting, check_trials, make_searcher, read_options
 from vitnas.space import Space
 
 logger = logging.getLogger(__name__)
@@ -132,11 +132,15 @@ def run(
     on_trial: Callable[[Record], None] | None = None,
     ledger: str | None = None,
     join: bool = False,
+    searcher: Searcher | None = None,
 ) -> list[Record]:
-    """Do what `search` does, with settings that are at hand; they name the predictor."""
+    """Do what `search` does, with settings that are at hand; they name the predictor.
+
+    `searcher` is the strategy's, if it is at hand as well, never asked so far.
+    """
     window = Window(settings.limits, costs)
     _check(settings, costs, trials, together)
-    searcher = make_searcher(
+    searcher = searcher or make_searcher(
         settings.strategy, settings.space, window, settings.seed, settings.options
     )
     if predictor:
@@ -154,9 +158,14 @@ def run(
             elif course.open and not course.ask_ahead(trials, together):
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST)
-    if trials is None or len(course.done) < trials:
-        logger.info("%s search is at its end after %d trials", settings.strategy, len(course.done))
+    tell_end(settings.strategy, trials, len(course.done))
     return sorted(course.done.values(), key=lambda record: record.index)
+
+
+def tell_end(strategy: str, trials: int | None, done: int) -> None:
+    """Log the end of a search that came before it had all the trials that it was given."""
+    if trials is None or done < trials:
+        logger.info("%s search is at its end after %d trials", strategy, done)
 
 
 def open_ledger(
@@ -348,15 +357,9 @@ class _Course:
 
 
 def _check(settings: Settings, costs: Costs, trials: int | None, together: int) -> None:
-    if trials is not None and trials < 1:
-        raise InputError(f"trials is {trials}; it must be at least 1")
+    check_trials(settings.strategy, settings.space, trials)
     if together < 1:
         raise InputError(f"together is {together}; it must be at least 1")
-    if trials is None and not find_strategy(settings.strategy).ends:
-        raise InputError(
-            f"{settings.strategy} search ends only with the space of "
-            f"{settings.space.size():,} architectures: give a number of trials"
-        )
     taken = sorted(RESERVED & set(costs))
     if taken:
         raise InputError(f"a cost can't be named {', '.join(taken)}: the ledger uses these names")
