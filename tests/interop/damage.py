@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor
+
+OPTIONAL = ("relative_position_index", "attn_mask")
+"""Of S3; they follow from the windows."""
 
 
 def damaged(whole: Mapping[str, Tensor], how: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -25,3 +30,15 @@ def damaged(whole: Mapping[str, Tensor], how: str) -> Iterator[tuple[str, dict[s
             del part[key]
             part |= {f"{key}_x": tensor} if how == "renamed" else {}
         yield key, part
+
+
+def groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names that differ in numbers only, together, and all that are in one module."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        same = re.sub(r"\d+", "*", name)
+        if not same.endswith(OPTIONAL):
+            found[same].append(name)
+        if "*" not in same:
+            found[name.partition(".")[0]].append(name)
+    return found

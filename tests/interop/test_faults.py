@@ -1,15 +1,11 @@
 """Any tensor that is missing, renamed, added or transposed is named in the refusal.
 
 Without a config, as on the command line: sizes are read off the weights themselves, and one wrong
-tensor must not be taken for the truth. ViTAS's weights don't show the numbers of heads, so these
-come with their config.
+tensor must not be taken for the truth. ViTAS's come with their config here; without one they are
+those of a known network: see `test_vitas_faults`.
 """
 
 from __future__ import annotations
-
-import re
-from collections import defaultdict
-from collections.abc import Iterable
 
 import pytest
 from torch import Tensor
@@ -17,7 +13,7 @@ from torch import Tensor
 from vitnas.errors import InputError
 from vitnas.interop.originals import original, recognise
 
-from .damage import damaged
+from .damage import OPTIONAL, damaged, groups
 from .recorded import case
 from .recorded_nni import MMRAZOR, SUPERNET
 from .recorded_nni import case as nni_case
@@ -33,8 +29,6 @@ NAMES = {
     "vitas": "vitas_searched_eps",
     "vitas supernet": "vitas_supernet_224",
 }
-OPTIONAL = ("relative_position_index", "attn_mask")
-"""Of S3; they follow from the windows."""
 
 
 def state(name: str) -> dict[str, Tensor]:
@@ -72,18 +66,6 @@ def test_every_single_fault_is_named(name: str, how: str) -> None:
         assert len(str(refused.value)) < 300
         tried += 1
     assert tried >= (3 if how == "transposed" else 10)
-
-
-def groups(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the names that differ in numbers only, together, and all that are in one module."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        same = re.sub(r"\d+", "*", name)
-        if not same.endswith(OPTIONAL):
-            found[same].append(name)
-        if "*" not in same:
-            found[name.partition(".")[0]].append(name)
-    return found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,9 +16,8 @@ from vitnas.errors import InputError
 from vitnas.interop import vitas
 from vitnas.interop.originals import recognise
 
-from .damage import damaged
+from .damage import damaged, groups
 from .recorded_vitas import STEM, supernet_shapes
-from .test_faults import groups
 
 NETWORKS = ["vitas-a", "vitas-b", "vitas-c", "vitas-e", "vitas-f"]
 SUPERNETS = {
