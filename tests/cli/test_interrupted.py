@@ -1,4 +1,4 @@
-"""Ctrl-C and kill -9 at real moments; the same command then ends as if nothing had happened."""
+"""Signals at real moments; the same command then ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,96 @@ def test_training(recipe: Path, trained: Path, tmp_path: Path, command: Command)
     assert history(metrics) == history(trained / "metrics.jsonl")
     assert files_in(run / "supernet") == files_in(trained / "supernet")
     assert (run / "config.yaml").read_bytes() == (trained / "config.yaml").read_bytes()
+
+
+@contextmanager
+def group_with_workers(recipe: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
+    """A long training that has begun, with two workers in a process group of its own."""
+    settings = ("workers=2", "epochs=1000", "evaluate_every=0")
+    words = ["train", str(recipe), str(run), "--device", "cpu"]
+    words += [word for setting in settings for word in ("--set", setting)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "vitnas", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            while lines_of(run / "metrics.jsonl") < 8:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.002)
+            assert len(living(process.pid)) == 3
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def living(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, of = path.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def last_checkpoint(run: Path) -> int:
+    return max(int(path.stem.removeprefix("step-")) for path in run.glob("checkpoints/step-*.pt"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes(number: signal.Signals, recipe: Path, tmp_path: Path) -> None:
+    """As a terminal, `timeout`, SLURM and systemd send it."""
+    run = tmp_path / "run"
+    with group_with_workers(recipe, run) as process:
+        os.killpg(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        assert living(process.pid) == []
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith(
+        "stopping after this step; once more to stop at once, without a checkpoint\n" + STOPPED
+    )
+    assert "killed" not in err
+    steps = [json.loads(line) for line in history(run / "metrics.jsonl")]
+    assert steps[-1]["step"] == last_checkpoint(run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_leaves_no_process(
+    number: signal.Signals, recipe: Path, tmp_path: Path
+) -> None:
+    with group_with_workers(recipe, tmp_path / "run") as process:
+        os.killpg(process.pid, number)
+        time.sleep(0.005)
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        assert living(process.pid) == []
+    assert process.returncode == 130
+    assert err.endswith(STOPPED)
+
+
+def test_a_training_that_is_killed_leaves_no_process(recipe: Path, tmp_path: Path) -> None:
+    with group_with_workers(recipe, tmp_path / "run") as process:
+        process.kill()
+        process.wait()
+        until = time.monotonic() + 30
+        while living(process.pid):
+            assert time.monotonic() < until, "workers live on"
+            time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_is_one_line(recipe: Path, tmp_path: Path) -> None:
+    with group_with_workers(recipe, tmp_path / "run") as process:
+        os.kill(max(set(living(process.pid)) - {process.pid}), signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+        assert living(process.pid) == []
+    assert process.returncode == 2
+    # The other worker may say that its connection broke.
+    assert "\nvitnas: a process that loads images was killed, " in err
 
 
 def ledger(folder: Path) -> list[tuple[object, ...]]:

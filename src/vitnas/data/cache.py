@@ -24,6 +24,7 @@ from vitnas.data import rng
 from vitnas.data.images import Split
 from vitnas.data.loader import checked, collate
 from vitnas.data.transforms import Input, Transform, pixel_transform
+from vitnas.data.workers import leave_stopping_to_main
 from vitnas.errors import InputError
 from vitnas.files import write
 
@@ -158,7 +159,12 @@ def _pixels(dataset: Split, input: Input, workers: int) -> Iterator[Tensor]:
     pixels = _Pixels(dataset, pixel_transform(input))
     return checked(
         DataLoader(
-            pixels, _BATCH, num_workers=workers, collate_fn=collate, generator=torch.Generator()
+            pixels,
+            _BATCH,
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=leave_stopping_to_main,
+            generator=torch.Generator(),
         )
     )
 

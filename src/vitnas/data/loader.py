@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from vitnas.data.device import Finish, to_device
 from vitnas.data.images import Split
 from vitnas.data.stages import Stages, clock
 from vitnas.data.transforms import Augment, Input, train_transform
+from vitnas.data.workers import leave_stopping_to_main
 from vitnas.errors import InputError
 
 
@@ -68,6 +68,7 @@ def train_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=target.type == "cuda",
+        worker_init_fn=leave_stopping_to_main,
         generator=torch.Generator(),  # else every epoch would draw from the global one
     )
     source = _Source(loader, current, target, finish, Stages(workers, world_size), cache_bytes)
@@ -243,17 +244,3 @@ def checked(loader: Iterable[Any]) -> Iterator[Any]:
             # the garbage collector take seconds to end.
             raise InputError(*batch.args)
         yield batch
-
-
-@contextmanager
-def dead_workers_told() -> Iterator[None]:
-    """Turn the death of a worker, which torch raises at any moment, into an error of one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise InputError(
-            "a process that loads images was killed, often for want of memory; repeat the same "
-            "command to go on from the last checkpoint, with fewer workers or a smaller cache_gb"
-        ) from error

@@ -15,7 +15,7 @@ from torch import nn
 
 from vitnas import files
 from vitnas.compiling import count_graphs, graph_room
-from vitnas.data.loader import dead_workers_told
+from vitnas.data.workers import dead_workers_told
 from vitnas.errors import InputError
 from vitnas.train import checkpoint, prepare
 from vitnas.train.devices import make_fabric
