@@ -1,11 +1,18 @@
-"""README and docs: links lead somewhere, and the README links every page once."""
+"""README and docs: links lead somewhere, pages are linked once, and a script of one runs."""
 
 from __future__ import annotations
 
+import gzip
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from vitnas.data.bundled import FASHION_FOLDER, FASHION_PACKAGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,6 +49,56 @@ def test_pages_that_are_named_exist(page: Path) -> None:
         r"(?<![\w/])(?:docs|benchmarks|src/vitnas)/[\w/-]+\.\w+", page.read_text()
     ):
         assert (ROOT / name).exists(), f"{page.name} names {name}, which is not there"
+
+
+def run_script(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the script of the page about small data, as its reader does."""
+    page = (ROOT / "docs" / "small-data.md").read_text()
+    (script,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (folder / "split.py").write_text(script)
+    command = [sys.executable, "split.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_small_data_is_split_as_the_page_says(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for part, count in (("train", 1020), ("t10k", 30)):
+        write_idx(given / f"{part}-images-idx3-ubyte.gz", np.zeros((count, 4, 4), np.uint8))
+        write_idx(given / f"{part}-labels-idx1-ubyte.gz", (np.arange(count) % 10).astype(np.uint8))
+    done = run_script(tmp_path, given)
+    assert done.returncode == 0, done.stderr
+    counts = {
+        str(path.relative_to(tmp_path)): len(list(path.iterdir()))
+        for path in tmp_path.glob("*/*/[0-9]")
+    }
+    assert counts == {
+        **{
+            f"many/{part}/{label}": n
+            for part, n in (("train", 102), ("test", 3))
+            for label in range(5)
+        },
+        **{
+            f"few/{part}/{label}": n
+            for part, n in (("train", 100), ("test", 3))
+            for label in range(5, 10)
+        },
+    }
+
+
+def test_without_the_files_the_script_says_in_one_line_what_to_do(tmp_path: Path) -> None:
+    if FASHION_FOLDER.is_dir():
+        pytest.skip("Fashion-MNIST is installed here")
+    done = run_script(tmp_path, tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"install the Debian package {FASHION_PACKAGE}, or give" in done.stderr
+
+
+def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
+    """Write a gzipped IDX file of bytes."""
+    head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    path.write_bytes(gzip.compress(head + values.tobytes()))
 
 
 def test_the_readme_links_every_page_once() -> None:
