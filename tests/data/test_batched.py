@@ -39,6 +39,18 @@ def test_without_augmentation_images_are_those_of_evaluation(stored: int, channe
     assert torch.equal(seen, _evaluated(images, ours))
 
 
+def test_training_can_resize_otherwise_than_evaluation() -> None:
+    image = picture(9, (40, 40))
+    bilinear, bicubic = (
+        Input((16, 16), crop_pct=1.0, interpolation=name) for name in ("bilinear", "bicubic")
+    )
+    other = replace(PLAIN, interpolation="bicubic")
+    expected = eval_transform(bicubic)(image)
+    assert not torch.equal(expected, eval_transform(bilinear)(image))
+    assert torch.equal(train_transform(bilinear, other)(image), expected)
+    assert torch.equal(BatchTransform(bilinear, other, 0)([image], (0, 0))[0], expected)
+
+
 def test_each_image_flips_for_itself_and_exactly() -> None:
     seen = BatchTransform(OURS, replace(PLAIN, hflip=0.3), 0)(IMAGES * 20, (0, 0))
     expected = _evaluated(IMAGES * 20)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from vitnas.data.transforms import Augment
 from vitnas.errors import InputError
 from vitnas.train.recipe import Distillation, Optim, Sampling, TrainRecipe
 
@@ -22,6 +23,13 @@ def test_every_wrong_value_is_listed() -> None:
         Distillation(weight=2, temperature=0)
     with pytest.raises(InputError, match="random_subnets is -1, it must be 0 or more; strata is 0"):
         Sampling(random_subnets=-1, strata=0)
+
+
+def test_interpolations_that_there_are_not() -> None:
+    said = "interpolation is cubic, it must be null or one of nearest, bilinear, bicubic, "
+    for kind in (TrainRecipe, Augment):
+        with pytest.raises(InputError, match=said):
+            kind(interpolation="cubic")
 
 
 def test_settings_that_contradict_each_other() -> None:

@@ -59,6 +59,16 @@ def smaller(name: str) -> TrainRecipe:
     )
 
 
+def test_far_too_many_patches_are_told_before_memory_is_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = random_images(8)
+    for size, said in ((128, []), (224, ["224x224 pixels are 12544 patches of 2 pixels; "])):
+        recipe = load_recipe("digits", img_size=size)
+        new_supernet(recipe_space(recipe), recipe, data)
+        assert [text in caplog.text for text in said] == [True] * len(caplog.records)
+
+
 @pytest.mark.parametrize("name", recipes())
 def test_every_recipe_trains_a_step(name: str, tmp_path: Path) -> None:
     recipe, data = smaller(name), random_images(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ from torch import nn
 
 import vitnas
 from train.runs import digits
+from vitnas.cli import execute
+from vitnas.data.transforms import Input
+from vitnas.folder import read_config
+from vitnas.run import model_input
 from vitnas.train.loop import train
 from vitnas.train.optim import scaled_lr
+from vitnas.train.prepare import recipe_input
 from vitnas.train.reading import load_recipe
 from vitnas.train.recipe import Sampling
 
@@ -37,6 +43,31 @@ def test_what_both_say(name: str) -> None:
     assert scaled_lr(optim, recipe.batch_size) == 1e-3
     assert (optim.min_lr, optim.warmup_lr, recipe.ema_decay, augment.repeats) == (0, 0, None, 1)
     assert (augment.re_prob, augment.smoothing, augment.scale) == (0.25, 0.1, (0.08, 1.0))
+
+
+@pytest.mark.parametrize("name", ["vitas", "vitas-retrain"])
+@pytest.mark.parametrize("own", [None, Input((16, 16))])
+def test_evaluation_resizes_bilinearly_and_training_bicubically(
+    name: str, own: Input | None
+) -> None:
+    recipe = replace(load_recipe(name), input=own)
+    input = recipe_input(recipe, digits())
+    assert input.img_size == ((8, 8) if own is None else own.img_size)
+    assert input.interpolation == "bilinear"
+    assert recipe.augment.seen(input) == replace(input, interpolation="bicubic")
+
+
+def test_models_keep_how_they_are_evaluated(tmp_path: Path) -> None:
+    run, net = tmp_path / "run", tmp_path / "run" / "models" / "largest"
+    small = ["--device", "cpu", "--set", "evaluate_every=0", "--set", "batch_size=512"]
+    for setting in ("epochs=1", "optim.warmup_epochs=0", "workers=0", "search_fraction=0.15"):
+        small += ["--set", setting]
+    execute("train", "vitas", str(run), "--data", "digits", "--space", "vitas-digits", *small)
+    execute("extract", str(run), "--arch", "largest")
+    for verb, recipe in (("retrain", "vitas-retrain"), ("finetune", "digits-finetune")):
+        execute(verb, str(net), str(tmp_path / verb), "--recipe", recipe, *small)
+    for folder in (run / "supernet", net, tmp_path / "retrain", tmp_path / "finetune"):
+        assert model_input(read_config(folder)).interpolation == "bilinear"
 
 
 def test_the_supernet_mixes_and_hardly_augments() -> None:

@@ -127,8 +127,32 @@ def new_supernet(space: Space, settings: TrainRecipe, data: Data) -> Supernet:
 
     torch.manual_seed(settings.seed)
     options = model_options(settings, data)
-    return Supernet(space, drop_path_rate=settings.drop_path, **options)
+    net = Supernet(space, drop_path_rate=settings.drop_path, **options)
+    _warn_of_many_patches(net)
+    return net
 
+
+def _warn_of_many_patches(net: Supernet) -> None:
+    from vitnas.models.vit import ViTConfig
+
+    if not isinstance(net.config, ViTConfig):  # others attend within windows, or choose the patch
+        return
+    (height, width), (rows, columns) = net.config.img_size, net.config.grid
+    patches = rows * columns
+    if patches > _MANY:
+        _log.warning(
+            "images of %dx%d pixels are %d patches of %d pixels; attention may take %.2g GB for "
+            "each head and image: give a --space with larger patches, or smaller images (--set "
+            "img_size=...)",
+            height,
+            width,
+            patches,
+            net.config.patch_size,
+            4 * patches**2 / 1e9,
+        )
+
+
+_MANY = 4096  # patches of an image; of 1,024 pixels with the usual patches of 16
 
 _FIXED = {
     *("space", "largest", "stored_space", "static"),
@@ -189,6 +213,7 @@ def train_model(
         search_fraction=images.search_fraction,
         input=_input(settings, record, images),
         img_size=None,
+        interpolation=None,
     )
     torch.manual_seed(settings.seed)
     model = _sized(folder.load(source), record, settings, images)
@@ -283,16 +308,19 @@ def _open(
 
 
 def _input(settings: TrainRecipe, record: Mapping[str, Any], data: Data) -> Input:
-    """Return the recipe's input, else the model's own at the recipe's image size."""
+    """Return the recipe's input, else the model's own at the recipe's size and interpolation."""
     from vitnas import run as layout
+    from vitnas.train.prepare import recipe_input
 
     if settings.input is not None:
-        return settings.input
+        return recipe_input(settings, data)
     own = layout.model_input(record, data)
-    size = settings.img_size
-    if size is None:
-        return own
-    return replace(own, img_size=(size, size) if isinstance(size, int) else size)
+    size = own.img_size if settings.img_size is None else settings.img_size
+    return replace(
+        own,
+        img_size=(size, size) if isinstance(size, int) else size,
+        interpolation=settings.interpolation or own.interpolation,
+    )
 
 
 def _sized(model: nn.Module, record: Mapping[str, Any], settings: TrainRecipe, data: Data) -> Any:

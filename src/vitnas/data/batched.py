@@ -36,8 +36,8 @@ class BatchTransform:
     """
 
     def __init__(self, input: Input, augment: Augment, seed: int) -> None:
-        self.input, self.augment, self.seed = input, augment, seed
-        self.policy = make_policy(input, augment)
+        self.input, self.augment, self.seed = augment.seen(input), augment, seed
+        self.policy = make_policy(self.input, augment)
         self.mode = "L" if input.channels == 1 else "RGB"
 
     def __reduce__(self) -> tuple[Any, ...]:

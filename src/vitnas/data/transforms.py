@@ -79,12 +79,13 @@ class Input:
 class Augment:
     """Training augmentation in timm's names; the defaults are AutoFormer's recipe.
 
-    Three fields are not timm's. `repeats`: how often an image occurs in an epoch's list, of which
-    an epoch still takes about one data set's worth (repeated augmentation, arXiv 1902.05509; the
-    official recipe has 3 when it runs distributed). `crop_padding`: pad by so many pixels and crop
-    at random, instead of a random resized crop, which is too coarse for small images. `backend`:
-    `pil` transforms an image at a time as the originals do, `batched` whole batches, on the GPU if
-    there is one, which is faster and draws other random numbers.
+    `interpolation` is how training resizes, by default as `Input` says it for evaluation (timm's
+    `train_interpolation`). Three fields are not timm's. `repeats`: how often an image occurs in an
+    epoch's list, of which an epoch still takes about one data set's worth (repeated augmentation,
+    arXiv 1902.05509; the official recipe has 3 when it runs distributed). `crop_padding`: pad by so
+    many pixels and crop at random, instead of a random resized crop, which is too coarse for small
+    images. `backend`: `pil` transforms an image at a time as the originals do, `batched` whole
+    batches, on the GPU if there is one, which is faster and draws other random numbers.
 
     Raises:
         InputError: listing every wrong value.
@@ -107,6 +108,7 @@ class Augment:
     repeats: int = 1
     crop_padding: int = 0
     backend: str = "pil"
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -138,7 +140,15 @@ class Augment:
             repeats=(self.repeats >= 1, "1 or more"),
             crop_padding=(self.crop_padding >= 0, "0 or more pixels"),
             backend=(self.backend in ("pil", "batched"), "pil or batched"),
+            interpolation=(
+                self.interpolation in (None, *INTERPOLATIONS),
+                f"null or one of {', '.join(INTERPOLATIONS)}",
+            ),
         )
+
+    def seen(self, input: Input) -> Input:
+        """Return how images are prepared for training, where that differs from evaluation."""
+        return replace(input, interpolation=self.interpolation or input.interpolation)
 
 
 # timm skips a section that it can't read, so the notation is checked here.
@@ -219,6 +229,7 @@ def train_transform(input: Input, augment: Augment) -> Transform:
     from timm.data.transforms import ResizeKeepRatio
     from torchvision import transforms
 
+    input = augment.seen(input)
     first, middle, last = create_transform(
         (input.channels, *input.img_size),
         is_training=True,

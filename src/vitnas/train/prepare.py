@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,12 @@ if TYPE_CHECKING:
 
 
 def recipe_input(recipe: TrainRecipe, data: Data) -> Input:
-    """Return how images are prepared: the recipe's input, or what is usual for the data."""
-    return recipe.input or default_input(data, recipe.img_size)
+    """Return how images are prepared: the recipe's input, or what is usual for the data.
+
+    Either way they are resized as the recipe's `interpolation` says, if it is given.
+    """
+    input = recipe.input or default_input(data, recipe.img_size)
+    return replace(input, interpolation=recipe.interpolation or input.interpolation)
 
 
 def make_loader(fabric: Fabric, recipe: TrainRecipe, data: Data) -> TrainLoader:

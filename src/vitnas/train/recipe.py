@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from vitnas.data.transforms import Augment, Input
+from vitnas.data.transforms import INTERPOLATIONS, Augment, Input
 from vitnas.errors import InputError, check_fields
 
 _STRICT = {
@@ -114,11 +114,12 @@ class TrainRecipe:
     `batch_size` is global: images of one optimiser step over all processes, `accumulate` parts
     after each other. `data`, `root` and `skip_broken` are for `open_data`; `space` is a name, a
     YAML file or the mapping itself; `model` holds options of the model family. Without `input`,
-    images are prepared as is usual for the data, at `img_size` if it is given. Training images that
-    take at most `cache_gb` GB are decoded only once and kept in the memory of each process, 0 is
-    never. `evaluate_every` counts epochs, 0 is never. `sides` is for `model.sharing: bilateral`:
-    a subnet's loss is the mean of its left and its right side's (BCNet), or one loss of the sum of
-    their logits (the released code of ViTAS).
+    images are prepared as is usual for the data, at `img_size` if it is given. `interpolation`, if
+    given, is how they are resized, whatever `input` says; `augment.interpolation` is for training
+    alone. Training images that take at most `cache_gb` GB are decoded only once and kept in the
+    memory of each process, 0 is never. `evaluate_every` counts epochs, 0 is never. `sides` is for
+    `model.sharing: bilateral`: a subnet's loss is the mean of its left and its right side's
+    (BCNet), or one loss of the sum of their logits (the released code of ViTAS).
 
     The last `keep` checkpoints and the best are kept: that of the evaluation with the highest mean
     of its metrics. With `restore_best` its weights are the result, else the last ones. Several
@@ -138,6 +139,7 @@ class TrainRecipe:
     search_fraction: float = 0.1
     img_size: int | tuple[int, int] | None = None
     input: Input | None = None
+    interpolation: str | None = None
     augment: Augment = field(default_factory=Augment)
     space: str | dict[str, Any] | None = None
     model: dict[str, Any] = field(default_factory=dict)
@@ -174,6 +176,10 @@ class TrainRecipe:
             self,
             search_fraction=(0 < self.search_fraction < 1, "above 0 and below 1"),
             input=(self.input is None or self.img_size is None, "absent where img_size is given"),
+            interpolation=(
+                self.interpolation in (None, *INTERPOLATIONS),
+                f"null or one of {', '.join(INTERPOLATIONS)}",
+            ),
             drop_path=(0 <= self.drop_path < 1, "0 or more and below 1"),
             batch_size=(self.batch_size >= 1, "1 or more"),
             accumulate=(
