@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_MANY = 4096  # patches of an image; of 1,024 pixels with the usual patches of 16
+
 
 def train_and_save(
     model: nn.Module,
@@ -151,8 +153,6 @@ def _warn_of_many_patches(net: Supernet) -> None:
             4 * patches**2 / 1e9,
         )
 
-
-_MANY = 4096  # patches of an image; of 1,024 pixels with the usual patches of 16
 
 _FIXED = {
     *("space", "largest", "stored_space", "static"),
