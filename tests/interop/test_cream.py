@@ -22,7 +22,7 @@ from vitnas.supernet import Supernet
 from vitnas.testing import maps, models
 
 from .genes import Genes, genes
-from .recorded import COUNTS, NAMES, case
+from .recorded import COUNTS, NAMES, WIDE, case
 
 SUBNETS = [(name, i) for name in NAMES for i in range(3)]
 
@@ -281,6 +281,15 @@ def test_a_config_comes_before_the_arguments_of_a_training() -> None:
     assert cream.load(weights, {"gp": True}, args=args).config.pool == "avg"
     with pytest.raises(InputError, match=r"missing: blocks\.0\.attn\.rel_pos_embed"):
         cream.load(weights, {"relative_position": True}, args=args)
+
+
+def test_the_image_size_of_a_training_is_held_against_the_positions() -> None:
+    weights, size = case(WIDE).weights, case(WIDE).config["img_size"]
+    assert cream.load(weights, {}, args={"input_size": size}).config.img_size == (size, size)
+    with pytest.raises(InputError, match="is no multiple of patch_size"):
+        cream.load(weights, {}, args={"input_size": size + 1})
+    with pytest.raises(InputError, match=r"wrong shape: pos_embed is .*, expected"):
+        cream.load(weights, {}, args={"input_size": 2 * size})
 
 
 def test_inert_arguments_are_accepted() -> None:

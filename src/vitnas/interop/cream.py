@@ -116,10 +116,10 @@ def _complete(
     state: Mapping[str, Tensor], config: Mapping[str, Any], args: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the config says, else the arguments of the training, else the weights."""
-    return _checked({**_infer(state, args), **_said(args), **config})
+    return _checked({**_infer(state), **_said(args), **config})
 
 
-def _infer(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, Any]:
+def _infer(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return all that weights show, and what the published commands have where they can't."""
 
     def size(name: str, dim: int, dims: int) -> int:
@@ -150,15 +150,15 @@ def _infer(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str, An
     }
     if "pos_embed" in state:
         found["img_size"] = math.isqrt(max(0, size("pos_embed", 1, 3) - 1)) * patch
-    elif "input_size" in args:
-        found["img_size"] = args["input_size"]
     return found
 
 
 def _said(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the arguments of a training say of the network, as the official code reads it."""
-    said = {name: bool(args[name]) for name in _FLAGS if name in args}
-    return {**said, "abs_pos": not args["no_abs_pos"]} if "no_abs_pos" in args else said
+    said: dict[str, Any] = {name: bool(args[name]) for name in _FLAGS if name in args}
+    if "no_abs_pos" in args:
+        said["abs_pos"] = not args["no_abs_pos"]
+    return {**said, "img_size": args["input_size"]} if "input_size" in args else said
 
 
 def dump(net: nn.Module, *, space: Space | None = None, lossy: bool = False) -> dict[str, Tensor]:
