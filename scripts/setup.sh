@@ -7,6 +7,7 @@ python=${PYTHON:-python3}
     echo "vitnas needs Python 3.11 or newer; $python is $("$python" --version 2>&1)" >&2
     exit 2
 }
+[ ! -x .uv/bin/uv ] || PATH="$PWD/.uv/bin:$PATH"  # tests make environments with it, too
 want=$("$python" - <<'EOF'
 import hashlib, pathlib, sys
 names = ("requirements.lock", "pyproject.toml", "scripts/setup.sh")
@@ -15,13 +16,11 @@ EOF
 )
 if [ "$(cat .venv/.vitnas 2>/dev/null)" != "$want" ]; then
     echo "Setting up .venv (about 6 GB with the default torch) ..." >&2
-    if ! command -v uv >/dev/null 2>&1; then
-        [ -x .uv/bin/uv ] || {
-            "$python" -m venv .uv
-            .uv/bin/python -m pip install --quiet --require-hashes -r requirements-uv.lock
-        }
+    command -v uv >/dev/null 2>&1 || {
+        "$python" -m venv .uv
+        .uv/bin/python -m pip install --quiet --require-hashes -r requirements-uv.lock
         PATH="$PWD/.uv/bin:$PATH"
-    fi
+    }
     uv venv --quiet --clear --python "$python" .venv
     # Every process would compile what it imports anew where PYTHONDONTWRITEBYTECODE is set.
     uv pip sync --compile-bytecode --quiet --require-hashes --python .venv requirements.lock
