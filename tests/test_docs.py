@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vitnas.data.bundled import FASHION_FOLDER, FASHION_PACKAGE
+from vitnas.data import bundled
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,23 +51,26 @@ def test_pages_that_are_named_exist(page: Path) -> None:
         assert (ROOT / name).exists(), f"{page.name} names {name}, which is not there"
 
 
-def run_script(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the script of the page about small data, as its reader does."""
+def run_script(patch: pytest.MonkeyPatch, folder: Path, given: Path) -> None:
+    """Run the script of the page about small data where Debian's package is not installed."""
     page = (ROOT / "docs" / "small-data.md").read_text()
     (script,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     (folder / "split.py").write_text(script)
-    command = [sys.executable, "split.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    patch.setattr(bundled, "FASHION_FOLDER", folder / "package")
+    patch.setattr(sys, "argv", ["split.py", str(given)])
+    patch.chdir(folder)
+    runpy.run_path("split.py")
 
 
-def test_small_data_is_split_as_the_page_says(tmp_path: Path) -> None:
+def test_small_data_is_split_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = tmp_path / "given"
     given.mkdir()
     for part, count in (("train", 1020), ("t10k", 30)):
         write_idx(given / f"{part}-images-idx3-ubyte.gz", np.zeros((count, 4, 4), np.uint8))
         write_idx(given / f"{part}-labels-idx1-ubyte.gz", (np.arange(count) % 10).astype(np.uint8))
-    done = run_script(tmp_path, given)
-    assert done.returncode == 0, done.stderr
+    run_script(monkeypatch, tmp_path, given)
     counts = {
         str(path.relative_to(tmp_path)): len(list(path.iterdir()))
         for path in tmp_path.glob("*/*/[0-9]")
@@ -86,13 +89,15 @@ def test_small_data_is_split_as_the_page_says(tmp_path: Path) -> None:
     }
 
 
-def test_without_the_files_the_script_says_in_one_line_what_to_do(tmp_path: Path) -> None:
-    if FASHION_FOLDER.is_dir():
-        pytest.skip("Fashion-MNIST is installed here")
-    done = run_script(tmp_path, tmp_path)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert f"install the Debian package {FASHION_PACKAGE}, or give" in done.stderr
+def test_without_the_files_the_script_says_in_one_line_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_script(monkeypatch, tmp_path, tmp_path)
+    told = ended.value.code  # a text, which is printed, with exit code 1
+    assert isinstance(told, str)
+    assert len(told.splitlines()) == 1
+    assert f"install the Debian package {bundled.FASHION_PACKAGE}, or give" in told
 
 
 def write_idx(path: Path, values: NDArray[np.uint8]) -> None:

@@ -54,16 +54,15 @@ class Supernet(Elastic):
         static: nn.Module | None = None,
         **options: Any,
     ) -> None:
-        for given in (space, stored_space):
-            if given is not None:
-                check_space(given)
+        given = [one for one in (space, stored_space) if one is not None]
+        for one in given:
+            check_space(one)
         held = stored_space or space
         top = largest or (held.stored if held else None)
         if top is None:
             raise InputError("a supernet needs a space, or its largest architecture")
-        for given in (space, stored_space):
-            if given is not None:
-                _check_family(top.family, "space", given.family)
+        for one in given:
+            _check_family(top.family, "space", one.family)
         model = family_of(top)
         sizes = {"num_classes": num_classes, "img_size": img_size}
         options = {**dict(model.supernet), **options, **sizes}

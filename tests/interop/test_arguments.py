@@ -21,7 +21,7 @@ VALUES: list[Any] = [
 ]
 FLAGS = (
     *("gp", "change_qkv", "relative_position", "abs_pos", "qkv_bias", "pre_norm"),
-    *("rpe", "global_pooling", "absolute_position", "use_final_norm", "global_pool", "abs_pos"),
+    *("rpe", "global_pooling", "absolute_position", "use_final_norm"),
 )
 SIZES = ("img_size", "patch_size", "in_chans", "in_channels", "num_classes", "num_labels")
 LISTS = {

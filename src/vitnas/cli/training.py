@@ -314,13 +314,10 @@ def _input(settings: TrainRecipe, record: Mapping[str, Any], data: Data) -> Inpu
 
     if settings.input is not None:
         return recipe_input(settings, data)
-    own = layout.model_input(record, data)
-    size = own.img_size if settings.img_size is None else settings.img_size
-    return replace(
-        own,
-        img_size=(size, size) if isinstance(size, int) else size,
-        interpolation=settings.interpolation or own.interpolation,
-    )
+    own, size = layout.model_input(record, data), settings.img_size
+    if size is not None:
+        own = replace(own, img_size=(size, size) if isinstance(size, int) else size)
+    return recipe_input(settings, data, own)
 
 
 def _sized(model: nn.Module, record: Mapping[str, Any], settings: TrainRecipe, data: Data) -> Any:

@@ -11,7 +11,7 @@ from vitnas.space import DEEPEST
 LARGEST = 65_536
 """No published size comes near; beyond it a typing error would fill the memory."""
 
-_MOST_CLASSES = 16_777_216
+MOST_CLASSES = 16_777_216
 
 
 class _Rule(NamedTuple):
@@ -41,7 +41,7 @@ _FLAGS = (
 )
 _RULES = {
     **dict.fromkeys((*_SIZES, "max_relative_position"), _whole(1, LARGEST)),
-    **dict.fromkeys(("num_classes", "num_labels"), _whole(0, _MOST_CLASSES)),
+    **dict.fromkeys(("num_classes", "num_labels"), _whole(0, MOST_CLASSES)),
     **dict.fromkeys(_FLAGS, _FLAG),
     "depth": _whole(1, DEEPEST),
     "mlp_ratio": _Rule(is_size, f"a number above 0 and up to {LARGEST:,}"),

@@ -195,8 +195,8 @@ def make(
 
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
-    make = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
-    net: nn.Module = fitting(state, partial(make, **options), theirs, original, shown, apart)
+    kind = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
+    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, shown, apart)
     own = apart(net.state_dict())
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net

@@ -142,7 +142,7 @@ def arch(foreign: Mapping[str, Any] | str) -> Arch:
     Raises:
         InputError: a field is missing or malformed.
     """
-    return _arch(_read_config(read_mapping(foreign, "official S3")))
+    return _arch(_read_config(_lower(read_mapping(foreign, "official S3"))))
 
 
 def foreign(arch: Arch) -> dict[str, Any]:
@@ -183,8 +183,7 @@ def _lower(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    given = _lower(config)
+def _read_config(given: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in _REQUIRED if name not in given]
     if missing:
         raise InputError(f"official S3 config: {', '.join(missing)} missing")

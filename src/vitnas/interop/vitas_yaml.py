@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitnas.errors import InputError, unknown
+from vitnas.interop.arguments import LARGEST, MOST_CLASSES
 from vitnas.space import DEEPEST
 
 _OPS = {
@@ -31,8 +32,6 @@ _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _HEADS = (3, 6, 12, 16)
 _NO_CHOICE = ("init_stem", "Norm", "FC")
 _PARTS = ("retrain", "test")
-_WIDEST, _MOST_CLASSES = 1 << 16, 1 << 24
-"""Beyond any network; what is mistyped would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def read(config: Any) -> Official:
         mlp=_size("the MLP width", block[5]),
         slots=_size("the number of blocks", block[0], DEEPEST),
         identity="id" in block[8],
-        classes=_size("the number of classes", head[4], _MOST_CLASSES),
+        classes=_size("the number of classes", head[4], MOST_CLASSES),
         qkv=given.get("qkv", 0),
         ratios=read_ratios("channel_percent", given.get("channel_percent", _TENTHS)),
         code=None if given.get("net_id") is None else read_code(given["net_id"]),
@@ -218,7 +217,7 @@ def _sizes(what: str, value: Any) -> tuple[int, ...]:
     return found
 
 
-def _size(what: str, value: Any, most: int = _WIDEST) -> int:
+def _size(what: str, value: Any, most: int = LARGEST) -> int:
     if type(value) is not int or not 1 <= value <= most:
         raise _fault(f"{what} is {value!r}; it must be a whole number from 1 to {most:,}")
     return value

@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from vitnas.train.sides import Runs
 
 
-def recipe_input(recipe: TrainRecipe, data: Data) -> Input:
-    """Return how images are prepared: the recipe's input, or what is usual for the data.
+def recipe_input(recipe: TrainRecipe, data: Data, usual: Input | None = None) -> Input:
+    """Return how images are prepared: the recipe's input, else what is usual.
+
+    That is by default what is usual for the data, at the recipe's image size.
 
     Either way they are resized as the recipe's `interpolation` says, if it is given.
     """
-    input = recipe.input or default_input(data, recipe.img_size)
+    input = recipe.input or usual or default_input(data, recipe.img_size)
     return replace(input, interpolation=recipe.interpolation or input.interpolation)
 
 
