@@ -69,4 +69,4 @@ def test_an_official_checkpoint_becomes_a_model(tmp_path: Path, command: Command
     assert f"{int(recorded.metadata['n_params']):,}" in profiled
     refused = command("convert", path, tmp_path / "other", "--source", "s3", "--arch", "s3-tiny")
     assert refused.code == 2
-    assert "is one network, no supernet: leave the architecture out" in refused.err
+    assert f"{path} holds another network than the one named: " in refused.err

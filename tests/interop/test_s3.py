@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import vitnas
+from vitnas import zoo
 from vitnas.errors import InputError
 from vitnas.folder import read_config
 from vitnas.interop import s3
@@ -117,11 +118,13 @@ def test_a_checkpoint_becomes_a_model_folder(given: bool, tmp_path: Path) -> Non
     provenance = read_config(folder)["provenance"]
     assert provenance["source"] == "s3"
     assert provenance["config"]["embed_dim"] == [32, 64, 96, 128]
-    with pytest.raises(InputError, match="is one network, no supernet: leave the architecture out"):
-        vitnas.convert(path, tmp_path / "other", "s3", arch=s3.arch(recorded.config))
+    with pytest.raises(InputError, match="holds another network than the one named: "):
+        vitnas.convert(path, tmp_path / "other", "s3", arch=zoo.arch("s3-tiny"))
     with pytest.raises(InputError, match="are one network, no supernet: leave the space out"):
         vitnas.convert(path, tmp_path / "other", "s3", space=vitnas.space("s3-tiny"))
     assert not (tmp_path / "other").exists()
+    vitnas.convert(path, tmp_path / "same", "s3", arch=s3.arch(recorded.config), config=config)
+    assert read_config(tmp_path / "same")["arch"] == read_config(folder)["arch"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -34,7 +34,7 @@ def convert(
         source: where it comes from; by default the names of its tensors tell.
         to: the system to write a checkpoint for; its arguments and architecture stand beside.
         arch: take this subnet out (a published name, or a file or text of any system's
-            description); by default the supernet is kept.
+            description), or of one network check that it is this; by default the supernet is kept.
         space: a search space's name or YAML file, so that the supernet can be searched; with --to,
             what is searched there (of one network by default what it is known to come from).
         config: JSON or YAML file with the original's arguments; by default read off the weights.

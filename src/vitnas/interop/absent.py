@@ -14,17 +14,24 @@ _GROUPS = {
 }
 """Options of ours that a network can do without, what it hasn't got then, and the names of that."""
 
+_BLOCK = re.compile(r"(?:^layers\.(\d+)\.)?\bblocks\.(\d+)\.")
 
-def advice(own: Collection[str], missing: Collection[str], options: Mapping[str, str]) -> str:
+
+def advice(
+    own: Collection[str], missing: Collection[str], options: Mapping[str, str], depth: str
+) -> str:
     """Return what a config must say of a network that never had what is missing.
 
-    A checkpoint that lost a whole group of tensors has the names of a network without it, so that
-    only a config can tell them apart. Empty where no group is missing as a whole.
+    A checkpoint that lost a whole group of tensors, or its last blocks, has the names of a network
+    without them, so that only a config can tell them apart. Empty where nothing is missing as a
+    whole.
 
     Args:
         own: all names of the network, as this package has them.
         missing: those of them that the weights lack.
         options: the arguments of the original that decide on a group, and ours of the same meaning.
+        depth: how a config says the number of blocks, with `{}` where it stands (of each stage, in
+            families with stages).
     """
     found = ""
     for theirs, ours in options.items():
@@ -33,4 +40,24 @@ def advice(own: Collection[str], missing: Collection[str], options: Mapping[str,
         if group and group <= set(missing):
             off = "0" if ours == "num_classes" else "false"
             found += f"; if it never had {what}, its config (--config) must say {theirs}: {off}"
+    if left := _without_last(own, missing):
+        count = ", ".join(map(str, left))
+        told = f"; if it never had more blocks than {count}, its config (--config) must say "
+        found += told + depth.format(left if len(left) > 1 else count)
     return found
+
+
+def _without_last(own: Collection[str], missing: Collection[str]) -> list[int]:
+    """Return how many blocks each stage has without the last ones, which are missing as a whole.
+
+    Empty where none is missing, or all of a stage are.
+    """
+    blocks = {(int(m[1] or 0), int(m[2])) for m in map(_BLOCK.search, own) if m}
+    found = map(_BLOCK.search, set(own) - set(missing))
+    there = {(int(m[1] or 0), int(m[2])) for m in found if m}
+    stages = sorted({stage for stage, _ in blocks})
+    count, left = (
+        [1 + max((block for at, block in names if at == stage), default=-1) for stage in stages]
+        for names in (blocks, there)
+    )
+    return left if left != count and all(left) else []

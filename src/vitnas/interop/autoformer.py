@@ -183,10 +183,12 @@ def make(
     *,
     supernet: bool,
     shown: Mapping[str, str],
+    deep: str,
 ) -> nn.Module:
     """Return the net of this architecture with the weights of NNI or MMRazor.
 
-    `shown` are the arguments that decide on groups of tensors; see `advice`.
+    `shown` are the arguments that decide on groups of tensors, `deep` how a config says the depth;
+    see `advice`.
 
     Raises:
         InputError: names or shapes that differ from what the net has, or a space for one network.
@@ -196,7 +198,7 @@ def make(
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
     kind = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
-    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, shown, apart)
+    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, shown, deep, apart)
     own = apart(net.state_dict())
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
@@ -208,13 +210,15 @@ def fitting(
     theirs: Callable[[str], str],
     original: str,
     shown: Mapping[str, str],
+    deep: str,
     view: Callable[[State], State] = dict,
 ) -> Net:
     """Make a net, once it is known to have what a state has under an original's names.
 
     Raises:
-        InputError: names or shapes differ. Of a whole group that is missing it is said which of the
-            arguments `shown` would say that the network never had it; see `advice`.
+        InputError: names or shapes differ. Of a whole group that is missing, or of last blocks, it
+            is said how a config would tell that the network never had them, by the arguments
+            `shown` or by the depth, as in `deep`; see `advice`.
     """
     import torch
 
@@ -225,7 +229,7 @@ def fitting(
     missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
     lacking = [name for name in own if theirs(name) not in state]
     faults = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
-    refuse(original, faults, advice(own, lacking, shown))
+    refuse(original, faults, advice(own, lacking, shown, deep))
     return make()
 
 

@@ -27,7 +27,7 @@ from vitnas.interop.originals import (
     original,
     recognise,
 )
-from vitnas.models import family, make_config
+from vitnas.models import Family, family, make_config
 from vitnas.models.autoformer import FAMILY as AUTOFORMER
 from vitnas.space import Space, check_space
 from vitnas.supernet import Supernet
@@ -63,7 +63,8 @@ def convert(
         source: the system that it comes from, one of `SOURCES`; by default the one whose names the
             tensors have. The folder's provenance says which.
         to: the system to write for.
-        arch: take this subnet out; by default the whole supernet is kept.
+        arch: take this subnet out of a supernet, or hold a single network against it; by default
+            all that is there is kept.
         space: what the supernet can be searched for; without one it runs all that fit inside. With
             `to`, what is searched in that system, whose largest widths are written; by default the
             supernet's own, or of one network for NNI or MMRazor what it is known to come from.
@@ -195,11 +196,20 @@ def subnet_of(net: nn.Module, arch: Arch, path: Path) -> nn.Module:
         return net.extract(arch)
     record: Any = net.vitnas_config
     own = Arch.from_dict(record["arch"])
-    model = family(own.family)
-    config = make_config(model, own, record["options"])
-    if arch.family != own.family or model.units(config, arch) != model.units(config, own):
+    if not _is_same(family(own.family), own, arch, record["options"]):
         raise InputError(f"{path} holds another network than the one named: {own.to_json()}")
     return net
+
+
+def _is_same(model: Family, own: Arch, arch: Arch, options: Mapping[str, Any]) -> bool:
+    """Return whether two architectures are the same network, the first of which has options."""
+    if arch.family != own.family:
+        return False
+    config = make_config(model, own, options)
+    try:
+        return model.units(config, arch) == model.units(config, own)
+    except InputError:  # the other can't have these options, as the size of its images
+        return False
 
 
 def _check_source(path: Path, source: str, state: Collection[str]) -> None:
@@ -225,12 +235,11 @@ def open_net(
 
 
 def _subnet(net: nn.Module, arch: Arch | None, path: Path) -> tuple[nn.Module, str]:
-    """Return the net, or a subnet of it, and what it is."""
-    if arch is None:
-        return net, "supernet" if isinstance(net, Supernet) else "model"
+    """Return the net, or the one that is named, and what it is."""
+    found = net if arch is None else subnet_of(net, arch, path)
     if not isinstance(net, Supernet):
-        raise InputError(f"{path} is one network, no supernet: leave the architecture out")
-    return net.extract(arch), "subnet"
+        return found, "model"
+    return found, "supernet" if arch is None else "subnet"
 
 
 def _known_space(net: nn.Module, path: Path) -> Space | None:

@@ -13,14 +13,18 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vitnas import zoo
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
+from vitnas.interop.published import whole
+from vitnas.models.autoformer import FAMILY
 from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
+from vitnas.spaces import space as preset
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +43,7 @@ _SHOWN = {
 }
 """Arguments that decide on groups of tensors, and what they are called here."""
 
+_DEEP = "depth: {}"
 _REQUIRED = ("embed_dim", "depth", "num_heads")
 _SAME = (
     *("img_size", "patch_size", "in_chans", "num_classes", "qkv_bias", "abs_pos"),
@@ -85,7 +90,7 @@ def load(
     given = _complete(state_dict, _read_config(config), args or {})
     sizes = {"largest": _largest(given), **_options(given)}
     make = partial(Supernet, space, sharing="legacy", **sizes)
-    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _SHOWN)
+    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _SHOWN, _DEEP)
     ours = {name: state_dict[_theirs(name)] for name in net.state_dict()}
     if given["change_qkv"]:
         for i in range(given["depth"]):
@@ -103,7 +108,8 @@ def infer_config(
     What shapes can't show, mean pooling (gp) and change_qkv, is taken from the arguments of the
     training that a checkpoint carries, else as in every published command: both on. Images are
     taken to be square. Everything that a network can do without is taken to be there, as weights
-    may have lost it: only these arguments or a config can say otherwise.
+    may have lost it: only these arguments or a config can say otherwise. So are the last blocks of
+    weights of the size of a published supernet; others are as deep as their names show.
 
     Raises:
         InputError: these are not official AutoFormer weights, or they have no position table, from
@@ -148,9 +154,16 @@ def _infer(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "max_relative_position": 14 if table is None else table // 2 - 1,
         "pre_norm": True,
     }
+    found["depth"] = whole(_largest(found), _published()).depth
     if "pos_embed" in state:
         found["img_size"] = math.isqrt(max(0, size("pos_embed", 1, 3) - 1)) * patch
     return found
+
+
+def _published() -> list[Arch]:
+    """Return the official supernets of the published networks, by their largest subnets."""
+    entries = (entry for entry in zoo.entries().values() if entry.arch.family == FAMILY.name)
+    return [_largest(supernet(preset(entry.space).largest)) for entry in entries]
 
 
 def _said(args: Mapping[str, Any]) -> dict[str, Any]:

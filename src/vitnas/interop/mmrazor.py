@@ -18,7 +18,10 @@ from vitnas.interop import autoformer as common
 from vitnas.interop import holding
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
+from vitnas.interop.published import networks, whole
+from vitnas.models.autoformer import FAMILY
 from vitnas.space import Space
+from vitnas.spaces.mmrazor import SPACES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +50,8 @@ _SHOWN = {
     "num_classes": "num_classes",
 }
 """Arguments that decide on groups of tensors, and what they are called here."""
+
+_DEEP = "arch_setting with depth: [{}]"
 
 _MARKS = (".attn.w_qs.", ".attn.w_ks.", ".attn.w_vs.", "backbone.patch_embed.projection.")
 _WIDE = ("cls_token", "pos_embed")
@@ -90,6 +95,7 @@ def load(
     state = {name: tensor for name, tensor in state_dict.items() if not _is_mask(name)}
     theirs, setting = _names(state), given.get("arch_setting") or {}
     arch = common.infer_arch(state, theirs, _ORIGINAL, setting.get("mlp_ratios", ()))
+    arch = whole(arch, _published(setting))
     common.check_listed(_ORIGINAL, arch, _SETTING, setting)
     wide = [theirs(name) for name in _WIDE if _width(state, theirs(name)) > arch.embed_dim]
     if setting:
@@ -105,8 +111,28 @@ def load(
     if not supernet:
         state |= {name: state[name][..., : arch.embed_dim] for name in wide}
     return common.make(
-        state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet, shown=_SHOWN
+        state,
+        theirs,
+        _ORIGINAL,
+        arch,
+        _options(given),
+        space,
+        supernet=supernet,
+        shown=_SHOWN,
+        deep=_DEEP,
     )
+
+
+def _published(setting: Mapping[str, Any]) -> list[Arch]:
+    """Return the networks that weights with this `arch_setting` are taken for.
+
+    Those are its largest, and the published networks of one of its depths; without it, the
+    published supernet and all published networks.
+    """
+    known = networks(FAMILY.name)
+    if not setting:
+        return [*known, *(preset().largest for preset in SPACES.values())]
+    return [_largest(setting), *(one for one in known if one.depth in setting["depth"])]
 
 
 def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -18,7 +18,10 @@ from vitnas.interop import autoformer as common
 from vitnas.interop import holding
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping, read_text
+from vitnas.interop.published import networks, whole
+from vitnas.models.autoformer import FAMILY
 from vitnas.space import Space
+from vitnas.spaces.nni import SPACES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,6 +65,8 @@ _SHOWN = {
 }
 """Arguments that decide on groups of tensors, and what they are called here."""
 
+_DEEP = "search_depth: [{}]"
+
 _TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
 _MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
 _FUSED = ".attn.qkv."
@@ -81,7 +86,8 @@ def load(
         config: the constructor's arguments in the names of 3.0 or of 2.x. What it lacks is read
             off the weights; what they can't show is as in every preset (`global_pooling` on, no
             `qk_scale`), or where 2.x names are used, as the default of 2.x (`global_pool` off).
-            The widths must be among its `search_...` lists where it has them.
+            The widths must be among its `search_...` lists where it has them; a `search_depth` of
+            one value is the depth also of a fixed subnet.
         space: the architectures of a supernet to serve; by default those of the config's lists,
             without lists all that fit inside.
 
@@ -96,9 +102,12 @@ def load(
             "the image size from; give a config with img_size"
         )
     supernet, ratios = _is_supernet(state_dict), given.get("search_mlp_ratio", ())
-    theirs, depths = _names(supernet), given.get("search_depth")
-    depth = max(depths) if supernet and depths else None
+    theirs, depths = _names(supernet), given.get("search_depth", ())
+    depth = max(depths) if depths and (supernet or len(depths) == 1) else None
     arch = common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth)
+    if depth is None:
+        known = _published() if supernet else networks(FAMILY.name)
+        arch = whole(arch, (one for one in known if not depths or one.depth in depths))
     common.check_listed(_ORIGINAL, arch, _SEARCH, given)
     if space is None and supernet:
         lists = {gene: given[name] for name, gene in _SEARCH.items() if name in given}
@@ -112,7 +121,21 @@ def load(
         space,
         supernet=supernet,
         shown=_SHOWN,
+        deep=_DEEP,
     )
+
+
+def _published() -> list[Arch]:
+    """Return the supernets and the model spaces of NNI's presets, by the sizes of their weights.
+
+    A model space that was never mutated has the first candidates, and all blocks.
+    """
+    found = []
+    for preset in SPACES.values():
+        space = preset()
+        first = space.with_values(depth=(space.largest.depth,)).smallest
+        found += [space.largest, first]
+    return found
 
 
 def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

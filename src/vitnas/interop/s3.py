@@ -34,6 +34,8 @@ _FIXED = {"ape": False, "patch_norm": True, "qk_scale": None}
 _SHOWN = {name: name for name in ("qkv_bias", "num_classes")}
 """Arguments that decide on groups of tensors."""
 
+_DEEP = "depths: {}"
+
 _BUFFER = re.compile(r"attn_mask|attn\.relative_position_index")
 _MARK = re.compile(r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_(bias_table|index)")
 _MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
@@ -180,6 +182,7 @@ def _lower(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {str(name).lower(): value for name, value in config.items()}
     if len(found) < len(config):
         raise InputError("official S3 config: an argument stands twice, in capitals and without")
+    check_arguments("official S3", {name: found[name] for name in _DEFAULTS if name in found})
     return found
 
 
@@ -195,7 +198,6 @@ def _read_config(given: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"official S3 config: {name}={value!r} is not supported")
         if name in _REQUIRED and not isinstance(value, list | tuple):
             raise InputError(f"official S3 config: {name} is {value!r}; it is a list, one a stage")
-    check_arguments("official S3", {name: given[name] for name in _DEFAULTS if name in given})
     return {**_DEFAULTS, **given}
 
 
@@ -246,7 +248,8 @@ def _check_shapes(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -
 
     expected = {n: t for n, t in official.items() if n in given or not _BUFFER.search(n)}
     missing, extra, wrong = misfits(given, expected)
-    told = advice([_ours(name) for name in official], [_ours(name) for name in missing], _SHOWN)
+    own, lacking = (list(map(_ours, names)) for names in (expected, missing))
+    told = advice(own, lacking, _SHOWN, _DEEP)
     refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong}, told)
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from vitnas.arch import Arch
 from vitnas.errors import InputError
+from vitnas.interop.published import networks, whole
 from vitnas.interop.shapes import num_classes, vote
-from vitnas.models.swin import TABLE
+from vitnas.models.swin import FAMILY, TABLE
 from vitnas.models.vit import mlp_ratio
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _HEAD_DIM = 32
 _EMBED = {"norm1.weight": 0, "norm1.bias": 0, "norm2.weight": 0, "norm2.bias": 0}
 _EMBED |= {"attn.proj.bias": 0, "mlp.fc2.bias": 0}
 _HIDDEN = {"mlp.fc1.weight": 0, "mlp.fc1.bias": 0, "mlp.fc2.weight": 1}
+_GENES = ("embed_dim", "num_heads", "window_size", "mlp_ratio")
 _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 
 
@@ -34,7 +37,8 @@ def infer_config(
 
     The image size is read from the masks of shifted blocks; images are taken to be square. Windows
     are those that take effect, which can be smaller than the configured ones. Biases and head are
-    taken to be there, as weights may have lost them. What is said comes first.
+    taken to be there, as weights may have lost them, and so are the last blocks of stages that else
+    are as in a published network. What is said comes first.
 
     Raises:
         InputError: these are not official S3 weights, or neither is the image size said nor is any
@@ -68,7 +72,27 @@ def infer_config(
     }
     if "img_size" not in said:
         found["img_size"] = _grid(state_dict, windows) * patch.shape[-1]
+    if "depths" not in said:
+        side = {**found, **said}["img_size"] // patch.shape[-1]
+        found |= _whole(found, side)
     return {**found, **said}
+
+
+def _whole(found: Mapping[str, Any], side: int) -> dict[str, Any]:
+    """Return depths and lists with the blocks that a published network of these sizes has beyond.
+
+    `side` is how many patches an image has along a side.
+    """
+    arch = Arch(FAMILY.name, depth=found["depths"], **{name: found[name] for name in _GENES})
+    entire = whole(arch, (_effective(one, side) for one in networks(FAMILY.name)))
+    genes = entire.to_dict()["genes"]
+    return {"depths": genes["depth"], **{name: genes[name] for name in _GENES}}
+
+
+def _effective(arch: Arch, side: int) -> Arch:
+    """Return an architecture with the windows that take effect: none is larger than its stage."""
+    rows = enumerate(arch.window_size)
+    return arch.replace(window_size=[[min(n, side >> stage) for n in row] for stage, row in rows])
 
 
 def _depths(names: Iterable[str]) -> list[int]:

@@ -1,0 +1,46 @@
+"""How many blocks weights of published sizes must have.
+
+Nothing in a checkpoint tells that its last blocks are lost: what is left has the names and the
+shapes of a shallower network. Where that would be the first blocks of a published network or
+supernet, the others are taken to be missing, unless a config says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vitnas.arch import Arch
+from vitnas.zoo import entries
+
+
+def whole(found: Arch, published: Iterable[Arch]) -> Arch:
+    """Return the shallowest published architecture that begins as this one, else this one."""
+    deeper = [one for one in published if _begins(found, one)]
+    return min(deeper, key=lambda one: sum(_row(one["depth"])), default=found)
+
+
+def networks(family: str) -> list[Arch]:
+    """Return the published architectures of a family."""
+    return [entry.arch for entry in entries().values() if entry.arch.family == family]
+
+
+def _begins(found: Arch, other: Arch) -> bool:
+    """Return whether an architecture has all blocks of another, except last ones of a stage."""
+    if found.family != other.family or found.keys() != other.keys():
+        return False
+    depths = zip(_row(found["depth"]), _row(other["depth"]), strict=False)
+    return all(own <= more for own, more in depths) and all(
+        _is_start(found[gene], other[gene]) for gene in found if gene != "depth"
+    )
+
+
+def _is_start(value: Any, other: Any) -> bool:
+    if isinstance(value, tuple) and isinstance(other, tuple):
+        pairs = zip(value, other, strict=False)
+        return len(value) <= len(other) and all(_is_start(*pair) for pair in pairs)
+    return bool(value == other)
+
+
+def _row(depth: Any) -> tuple[int, ...]:
+    return depth if isinstance(depth, tuple) else (depth,)
