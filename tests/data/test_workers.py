@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vitnas.data.workers import dead_workers_told, leave_stopping_to_main
@@ -49,6 +53,36 @@ def test_a_worker_ends_for_its_main_process_alone(tmp_path: Path) -> None:
     worker.join(30)
     assert worker.exitcode == 0
     del batches
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_worker_is_silent_when_its_main_process_stops_halfway_through_a_batch(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(connection: object, key: bytes) -> None:
+        raise KeyboardInterrupt
+
+    before = set(multiprocessing.active_children())
+    batches = iter(DataLoader(Images(), num_workers=1, worker_init_fn=leave_stopping_to_main))
+    (worker,) = set(multiprocessing.active_children()) - before
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr("multiprocessing.connection.answer_challenge", stopped)
+        next(batches)
+        raise AssertionError("the batch came without a handshake")
+    gc.collect()
+    time.sleep(0.2)
+    os.kill(worker.pid or 0, signal.SIGTERM)
+    worker.join(30)
+    del batches
+    assert capfd.readouterr().err == ""
+
+
+class Images(Dataset[Tensor]):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.zeros(3)
 
 
 def test_a_connection_breaks_before_torch_tells_of_a_death(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from vitnas.errors import InputError
 
@@ -24,7 +26,14 @@ def leave_stopping_to_main(worker: int) -> None:
     for the main process to say. A worker ends when that asks it to, or is gone.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    sys.excepthook = _tell
     threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an error, except that the main process left while it was handed a batch."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_with_main() -> None:
