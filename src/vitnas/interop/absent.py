@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 _GROUPS = {
     "abs_pos": ("positions", r"^pos_embed$"),
@@ -17,9 +18,20 @@ _GROUPS = {
 _BLOCK = re.compile(r"(?:^layers\.(\d+)\.)?\bblocks\.(\d+)\.")
 
 
-def advice(
-    own: Collection[str], missing: Collection[str], options: Mapping[str, str], depth: str
-) -> str:
+@dataclass(frozen=True)
+class Words:
+    """How the config of an original says that a network never had something.
+
+    `groups` are its arguments that decide on groups of tensors, and ours of the same meaning.
+    `depth` is how it says the number of blocks, with `{}` where that stands: of each stage, in
+    families with stages.
+    """
+
+    groups: Mapping[str, str]
+    depth: str
+
+
+def advice(own: Collection[str], missing: Collection[str], words: Words) -> str:
     """Return what a config must say of a network that never had what is missing.
 
     A checkpoint that lost a whole group of tensors, or its last blocks, has the names of a network
@@ -29,12 +41,10 @@ def advice(
     Args:
         own: all names of the network, as this package has them.
         missing: those of them that the weights lack.
-        options: the arguments of the original that decide on a group, and ours of the same meaning.
-        depth: how a config says the number of blocks, with `{}` where it stands (of each stage, in
-            families with stages).
+        words: how a config says it.
     """
     found = ""
-    for theirs, ours in options.items():
+    for theirs, ours in words.groups.items():
         what, pattern = _GROUPS[ours]
         group = {name for name in own if re.search(pattern, name)}
         if group and group <= set(missing):
@@ -43,7 +53,7 @@ def advice(
     if left := _without_last(own, missing):
         count = ", ".join(map(str, left))
         told = f"; if it never had more blocks than {count}, its config (--config) must say "
-        found += told + depth.format(left if len(left) > 1 else count)
+        found += told + words.depth.format(left if len(left) > 1 else count)
     return found
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.interop import shapes
-from vitnas.interop.absent import advice
+from vitnas.interop.absent import Words, advice
 from vitnas.interop.arguments import LARGEST, is_size
 from vitnas.interop.shapes import vote
 from vitnas.models import vit
@@ -182,13 +182,11 @@ def make(
     space: Space | None,
     *,
     supernet: bool,
-    shown: Mapping[str, str],
-    deep: str,
+    words: Words,
 ) -> nn.Module:
     """Return the net of this architecture with the weights of NNI or MMRazor.
 
-    `shown` are the arguments that decide on groups of tensors, `deep` how a config says the depth;
-    see `advice`.
+    `words` are for what is missing as a whole; see `fitting`.
 
     Raises:
         InputError: names or shapes that differ from what the net has, or a space for one network.
@@ -198,7 +196,7 @@ def make(
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
     kind = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
-    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, shown, deep, apart)
+    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, words, apart)
     own = apart(net.state_dict())
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
@@ -209,16 +207,14 @@ def fitting(
     make: Callable[[], Net],
     theirs: Callable[[str], str],
     original: str,
-    shown: Mapping[str, str],
-    deep: str,
+    words: Words,
     view: Callable[[State], State] = dict,
 ) -> Net:
     """Make a net, once it is known to have what a state has under an original's names.
 
     Raises:
         InputError: names or shapes differ. Of a whole group that is missing, or of last blocks, it
-            is said how a config would tell that the network never had them, by the arguments
-            `shown` or by the depth, as in `deep`; see `advice`.
+            is said in `words` how a config would tell that the network never had them.
     """
     import torch
 
@@ -229,7 +225,7 @@ def fitting(
     missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
     lacking = [name for name in own if theirs(name) not in state]
     faults = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
-    refuse(original, faults, advice(own, lacking, shown, deep))
+    refuse(original, faults, advice(own, lacking, words))
     return make()
 
 

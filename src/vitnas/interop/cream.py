@@ -18,6 +18,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.absent import Words
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
 from vitnas.interop.published import whole
@@ -34,16 +35,17 @@ if TYPE_CHECKING:
 _FLAGS = ("gp", "change_qkv", "relative_position")
 """Arguments of the training that the constructor gets under the same names."""
 
-_SHOWN = {
-    "abs_pos": "abs_pos",
-    "relative_position": "relative_position",
-    "qkv_bias": "qkv_bias",
-    "pre_norm": "final_norm",
-    "num_classes": "num_classes",
-}
-"""Arguments that decide on groups of tensors, and what they are called here."""
+_WORDS = Words(
+    {
+        "abs_pos": "abs_pos",
+        "relative_position": "relative_position",
+        "qkv_bias": "qkv_bias",
+        "pre_norm": "final_norm",
+        "num_classes": "num_classes",
+    },
+    depth="depth: {}",
+)
 
-_DEEP = "depth: {}"
 _REQUIRED = ("embed_dim", "depth", "num_heads")
 _SAME = (
     *("img_size", "patch_size", "in_chans", "num_classes", "qkv_bias", "abs_pos"),
@@ -90,7 +92,7 @@ def load(
     given = _complete(state_dict, _read_config(config), args or {})
     sizes = {"largest": _largest(given), **_options(given)}
     make = partial(Supernet, space, sharing="legacy", **sizes)
-    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _SHOWN, _DEEP)
+    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _WORDS)
     ours = {name: state_dict[_theirs(name)] for name in net.state_dict()}
     if given["change_qkv"]:
         for i in range(given["depth"]):

@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.absent import Words
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
 from vitnas.interop.published import networks, whole
@@ -44,14 +45,14 @@ _NAMES = {
     ".attn.v.": ".attn.w_vs.",
     **common.TABLES,
 }
-_SHOWN = {
-    "qkv_bias": "qkv_bias",
-    "use_final_norm": "final_norm",
-    "num_classes": "num_classes",
-}
-"""Arguments that decide on groups of tensors, and what they are called here."""
-
-_DEEP = "arch_setting with depth: [{}]"
+_WORDS = Words(
+    {
+        "qkv_bias": "qkv_bias",
+        "use_final_norm": "final_norm",
+        "num_classes": "num_classes",
+    },
+    depth="arch_setting with depth: [{}]",
+)
 
 _MARKS = (".attn.w_qs.", ".attn.w_ks.", ".attn.w_vs.", "backbone.patch_embed.projection.")
 _WIDE = ("cls_token", "pos_embed")
@@ -118,8 +119,7 @@ def load(
         _options(given),
         space,
         supernet=supernet,
-        shown=_SHOWN,
-        deep=_DEEP,
+        words=_WORDS,
     )
 
 

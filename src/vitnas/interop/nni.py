@@ -16,6 +16,7 @@ from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
 from vitnas.interop import autoformer as common
 from vitnas.interop import holding
+from vitnas.interop.absent import Words
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping, read_text
 from vitnas.interop.published import networks, whole
@@ -56,16 +57,16 @@ _NAMES = {
     ".mlp.": ".",
     **common.TABLES,
 }
-_SHOWN = {
-    "absolute_position": "abs_pos",
-    "rpe": "relative_position",
-    "qkv_bias": "qkv_bias",
-    "pre_norm": "final_norm",
-    "num_labels": "num_classes",
-}
-"""Arguments that decide on groups of tensors, and what they are called here."""
-
-_DEEP = "search_depth: [{}]"
+_WORDS = Words(
+    {
+        "absolute_position": "abs_pos",
+        "rpe": "relative_position",
+        "qkv_bias": "qkv_bias",
+        "pre_norm": "final_norm",
+        "num_labels": "num_classes",
+    },
+    depth="search_depth: [{}]",
+)
 
 _TOKENS = {"cls_token": "cls_token.cls_token", "pos_embed": "pos_embed.pos_embed"}
 _MARKS = re.compile(r"(cls_token\.cls|pos_embed\.pos)|blocks\.\d+\.attn\.[qkv]\.")
@@ -120,8 +121,7 @@ def load(
         _options(given),
         space,
         supernet=supernet,
-        shown=_SHOWN,
-        deep=_DEEP,
+        words=_WORDS,
     )
 
 

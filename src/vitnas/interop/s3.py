@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.interop.absent import advice
+from vitnas.interop.absent import Words, advice
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
 from vitnas.interop.s3_shapes import infer_config as infer_config
@@ -31,10 +31,10 @@ _LISTS = {"num_heads": "heads", "window_size": "windows", "mlp_ratio": "MLP rati
 _REQUIRED = ("embed_dim", "depths", *_LISTS)
 _INERT = ("drop_rate", "attn_drop_rate", "drop_path_rate", "norm_layer", "use_checkpoint")
 _FIXED = {"ape": False, "patch_norm": True, "qk_scale": None}
-_SHOWN = {name: name for name in ("qkv_bias", "num_classes")}
-"""Arguments that decide on groups of tensors."""
-
-_DEEP = "depths: {}"
+_WORDS = Words(
+    {name: name for name in ("qkv_bias", "num_classes")},
+    depth="depths: {}",
+)
 
 _BUFFER = re.compile(r"attn_mask|attn\.relative_position_index")
 _MARK = re.compile(r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_(bias_table|index)")
@@ -249,7 +249,7 @@ def _check_shapes(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -
     expected = {n: t for n, t in official.items() if n in given or not _BUFFER.search(n)}
     missing, extra, wrong = misfits(given, expected)
     own, lacking = (list(map(_ours, names)) for names in (expected, missing))
-    told = advice(own, lacking, _SHOWN, _DEEP)
+    told = advice(own, lacking, _WORDS)
     refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong}, told)
 
 
