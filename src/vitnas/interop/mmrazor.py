@@ -112,14 +112,7 @@ def load(
     if not supernet:
         state |= {name: state[name][..., : arch.embed_dim] for name in wide}
     return common.make(
-        state,
-        theirs,
-        _ORIGINAL,
-        arch,
-        _options(given),
-        space,
-        supernet=supernet,
-        words=_WORDS,
+        state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet, words=_WORDS
     )
 
 
