@@ -63,9 +63,15 @@ REFUSED = [
     ("cream", POSITIONS, "no pos_embed to read the image size from; give a config with img_size"),
     ("mmrazor", TABLES, "missing: architecture.backbone.blocks.0.attn.rel_pos_embed_k"),
     ("mmrazor", r"\.pos_embed", "weights: architecture.backbone.pos_embed missing"),
-    ("cream", r"blocks\.1\.", "missing: blocks.1.attn.proj.bias, "),
-    *((name, r"blocks\.1\.", "blocks.1.fc2.weight missing") for name in ("nni", "nni supernet")),
-    ("mmrazor", r"blocks\.1\.", "blocks.1.fc2.weight missing"),
+    *(
+        (name, r"blocks\.1\.", f"blocks.1.* ({count} tensors); unexpected: {prefix}blocks.2.*")
+        for name, prefix, count in (
+            ("cream", "", 16),
+            ("nni", "", 20),
+            ("nni supernet", "blocks.", 20),
+            ("mmrazor", "architecture.backbone.", 20),
+        )
+    ),
 ]
 
 

@@ -161,7 +161,9 @@ def test_dump_gives_back_the_same_state() -> None:
     theirs = {key: value for key, value in CONFIG.items() if key != "max_relative_position"}
     assert mmrazor.arguments(net) == {**theirs, "in_channels": 3, "qkv_bias": True,
                                       "use_final_norm": True}  # fmt: skip
-    assert "arch_setting" not in mmrazor.arguments(mmrazor.load(WEIGHTS, {}))
+    free = mmrazor.arguments(mmrazor.load(WEIGHTS, {}))
+    assert free["arch_setting"] == {"depth": SETTING["depth"][-1:]}
+    assert isinstance(mmrazor.load(WEIGHTS, free), vitnas.Supernet)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -250,7 +252,12 @@ def test_every_single_fault_is_named(how: str) -> None:
     ("changes", "message"),
     [
         ({"arch_settings": {}}, "unknown MMRazor AutoFormer argument 'arch_settings'; did you"),
-        ({"arch_setting": {"depth": [2]}}, "arch_setting needs lists of embed_dims, mlp_ratios"),
+        ({"arch_setting": {"depths": [2]}}, "it must have lists of embed_dims, mlp_ratios, "),
+        ({"arch_setting": {}}, "arch_setting is {}; it must have lists of embed_dims"),
+        ({"arch_setting": {"depth": [2]}}, "unexpected: architecture.backbone.blocks.2.* (20 "),
+        ({"arch_setting": {"depth": [4]}}, "missing: architecture.backbone.blocks.3.* (20 "),
+        ({"arch_setting": {"depth": [1, 2]}}, "depth is 3, arch_setting's depth is [1, 2]"),
+        ({"arch_setting": {"num_heads": [1, 2]}}, "num_heads is 3, arch_setting's num_heads is"),
         ({"arch_setting": {**SETTING, "depth": 3}}, "depth is 3; it must be a list of positive"),
         ({"arch_setting": {**SETTING, "depth": [10**9]}}, "depth is 1000000000, not from 1 to"),
         ({"arch_setting": {**SETTING, "embed_dims": []}}, "embed_dims is []; it must be a list"),
@@ -261,11 +268,19 @@ def test_every_single_fault_is_named(how: str) -> None:
         ({"qkv_bias": False}, "unexpected: architecture.backbone.blocks.0.attn.w_ks.bias, "),
         ({"use_final_norm": False}, "unexpected: architecture.backbone.ln.bias, architecture"),
         (
-            {"arch_setting": {**SETTING, "embed_dims": [48], "num_heads": [1, 2, 4], "depth": [2]}},
-            "not the MMRazor AutoFormer of this config; embed_dim is 80, embed_dims is [48]; "
-            "num_heads is 3, num_heads is [1, 2, 4]; depth is 3, depth is [2]",
+            {
+                "arch_setting": {
+                    **SETTING,
+                    "embed_dims": [48],
+                    "num_heads": [1, 2, 4],
+                    "depth": [1, 2],
+                }
+            },
+            "not the MMRazor AutoFormer of this config; embed_dim is 80, arch_setting's embed_dims "
+            "is [48]; num_heads is 3, arch_setting's num_heads is [1, 2, 4]; depth is 3, "
+            "arch_setting's depth is [1, 2]",
         ),
-        ({"arch_setting": {**SETTING, "embed_dims": [80.5]}}, "embed_dim is 80, embed_dims is [80"),
+        ({"arch_setting": {**SETTING, "embed_dims": [80.5]}}, "arch_setting's embed_dims is [80"),
     ],
 )
 def test_configs_that_do_not_fit(changes: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ _GROUPS = {
 """Options of ours that a network can do without, what it hasn't got then, and the names of that."""
 
 _BLOCK = re.compile(r"(?:^layers\.(\d+)\.)?\bblocks\.(\d+)\.")
+_OF_BLOCK = re.compile(r".*?\bblocks\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Words:
     depth: str
 
 
-def advice(own: Collection[str], missing: Collection[str], words: Words) -> str:
+def advice(
+    own: Collection[str], missing: Collection[str], words: Words, published: str = ""
+) -> str:
     """Return what a config must say of a network that never had what is missing.
 
     A checkpoint that lost a whole group of tensors, or its last blocks, has the names of a network
@@ -42,6 +46,7 @@ def advice(own: Collection[str], missing: Collection[str], words: Words) -> str:
         own: all names of the network, as this package has them.
         missing: those of them that the weights lack.
         words: how a config says it.
+        published: the name of the network, if it is a published one.
     """
     found = ""
     for theirs, ours in words.groups.items():
@@ -52,9 +57,24 @@ def advice(own: Collection[str], missing: Collection[str], words: Words) -> str:
             found += f"; if it never had {what}, its config (--config) must say {theirs}: {off}"
     if left := _without_last(own, missing):
         count = ", ".join(map(str, left))
-        told = f"; if it never had more blocks than {count}, its config (--config) must say "
-        found += told + words.depth.format(left if len(left) > 1 else count)
+        found += f"; it begins as {published}" if published else ""
+        found += f"; if it never had more blocks than {count}, its config (--config) must say "
+        found += words.depth.format(left if len(left) > 1 else count)
     return found
+
+
+def folded(missing: Collection[str], expected: Collection[str]) -> list[str]:
+    """Return names that are missing, those of a block that is missing as a whole as one."""
+    count, lost = (Counter(map(_block, names)) for names in (expected, missing))
+    whole = {block for block, n in lost.items() if block and n == count[block] > 1}
+    found = [name for name in missing if _block(name) not in whole]
+    return [*found, *(f"{block}* ({count[block]} tensors)" for block in sorted(whole))]
+
+
+def _block(name: str) -> str:
+    """Return the beginning of a name that all tensors of its block have, empty if it has none."""
+    match = _OF_BLOCK.match(name)
+    return match[0] if match else ""
 
 
 def _without_last(own: Collection[str], missing: Collection[str]) -> list[int]:

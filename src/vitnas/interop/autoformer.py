@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from vitnas.arch import Arch
 from vitnas.errors import InputError
 from vitnas.interop import shapes
-from vitnas.interop.absent import Words, advice
+from vitnas.interop.absent import Words, advice, folded
 from vitnas.interop.arguments import LARGEST, is_size
+from vitnas.interop.published import named
 from vitnas.interop.shapes import vote
 from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
@@ -106,19 +107,23 @@ def infer_arch(
 
     A size is what most of the tensors that have it say, so that those of a wrong shape are found
     when all are compared with it. MLP ratios are of `ratios` where one of them gives the width; the
-    depth is what the names show, if it is not given.
+    depth is what the names show, if it is not given. Layers that have no tensors are taken to be as
+    the one before.
 
     Raises:
         InputError: nothing tells a size.
     """
-    layers = range(count_blocks(state) if depth is None else depth)
+    there = _blocks(state)
+    depth = len(there) if depth is None else depth
     embed = embed_dim(state, theirs, original)
-    hidden = [hidden_dim(state, theirs, original, i) for i in layers]
-    attn = [_vote(state, theirs, original, _ATTN, f"blocks.{i}.") for i in layers]
+    known = [max((j for j in there if j <= i), default=0) for i in range(depth)]
+    layers = [f"blocks.{layer}." for layer in known]
+    hidden = [_vote(state, theirs, original, _HIDDEN, layer) for layer in layers]
+    attn = [_vote(state, theirs, original, _ATTN, layer) for layer in layers]
     found = {n: r for n in hidden for r in ratios if vit.hidden_dim(embed, r) == n}
     return Arch(
         FAMILY.name,
-        depth=len(layers),
+        depth=depth,
         mlp_ratio=tuple(found.get(n, vit.mlp_ratio(embed, n)) for n in hidden),
         num_heads=tuple(max(1, n // HEAD_DIM) for n in attn),
         embed_dim=embed,
@@ -170,7 +175,12 @@ def num_classes(state: State, theirs: Callable[[str], str], original: str) -> in
 
 def count_blocks(names: Iterable[str]) -> int:
     """Return how many blocks the names of tensors have."""
-    return len({match[1] for name in names if (match := _BLOCK.search(name))})
+    return len(_blocks(names))
+
+
+def _blocks(names: Iterable[str]) -> set[int]:
+    """Return the numbers of the blocks that names of tensors have."""
+    return {int(match[1]) for name in names if (match := _BLOCK.search(name))}
 
 
 def make(
@@ -183,10 +193,11 @@ def make(
     *,
     supernet: bool,
     words: Words,
+    published: Mapping[str, Arch],
 ) -> nn.Module:
     """Return the net of this architecture with the weights of NNI or MMRazor.
 
-    `words` are for what is missing as a whole; see `fitting`.
+    `words` and the `published` architectures are for what is missing as a whole; see `fitting`.
 
     Raises:
         InputError: names or shapes that differ from what the net has, or a space for one network.
@@ -196,7 +207,9 @@ def make(
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
     kind = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
-    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, words, apart)
+    net: nn.Module = fitting(
+        state, partial(kind, **options), theirs, original, words, named(arch, published), apart
+    )
     own = apart(net.state_dict())
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
@@ -208,13 +221,15 @@ def fitting(
     theirs: Callable[[str], str],
     original: str,
     words: Words,
+    published: str,
     view: Callable[[State], State] = dict,
 ) -> Net:
     """Make a net, once it is known to have what a state has under an original's names.
 
     Raises:
         InputError: names or shapes differ. Of a whole group that is missing, or of last blocks, it
-            is said in `words` how a config would tell that the network never had them.
+            is said in `words` how a config would tell that the network never had them, and which
+            `published` network it is taken for.
     """
     import torch
 
@@ -222,15 +237,24 @@ def fitting(
 
     with torch.device("meta"):  # a config can ask for more memory than there is
         own = view(make().state_dict())
-    missing, extra, wrong = misfits(state, {theirs(name): own[name] for name in own})
+    expected = {theirs(name): own[name] for name in own}
+    missing, extra, wrong = misfits(state, expected)
     lacking = [name for name in own if theirs(name) not in state]
-    faults = {"missing": missing, "unexpected": extra, "wrong shape": wrong}
-    refuse(original, faults, advice(own, lacking, words))
+    faults = {
+        "missing": folded(missing, expected),
+        "unexpected": folded(extra, state),
+        "wrong shape": wrong,
+    }
+    refuse(original, faults, advice(own, lacking, words, published))
     return make()
 
 
 def check_listed(
-    original: str, arch: Arch, genes: Mapping[str, str], lists: Mapping[str, Any]
+    original: str,
+    arch: Arch,
+    genes: Mapping[str, str],
+    lists: Mapping[str, Any],
+    where: str = "",
 ) -> None:
     """Check that an architecture is one of those that an original searches.
 
@@ -239,6 +263,7 @@ def check_listed(
         arch: the sizes that weights have.
         genes: the arguments of the original that list choices, and the gene of each.
         lists: what these arguments hold, those that are there.
+        where: what comes before their names, where they are part of another argument.
 
     Raises:
         InputError: listing every size that is in none of the lists.
@@ -250,7 +275,7 @@ def check_listed(
         wrong = sorted({one for one in values if one not in lists[name]})
         if wrong:
             told = ", ".join(map(str, wrong))
-            faults.append(f"{genes[name]} is {told}, {name} is {lists[name]}")
+            faults.append(f"{genes[name]} is {told}, {where}{name} is {lists[name]}")
     if faults:
         raise InputError(f"not the {original} of this config; {'; '.join(faults)}")
 

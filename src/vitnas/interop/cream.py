@@ -21,7 +21,7 @@ from vitnas.interop import holding
 from vitnas.interop.absent import Words
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
-from vitnas.interop.published import whole
+from vitnas.interop.published import named, whole
 from vitnas.models.autoformer import FAMILY
 from vitnas.models.vit import mlp_ratio
 from vitnas.space import Space
@@ -92,7 +92,8 @@ def load(
     given = _complete(state_dict, _read_config(config), args or {})
     sizes = {"largest": _largest(given), **_options(given)}
     make = partial(Supernet, space, sharing="legacy", **sizes)
-    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _WORDS)
+    known = named(sizes["largest"], _published())
+    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _WORDS, known)
     ours = {name: state_dict[_theirs(name)] for name in net.state_dict()}
     if given["change_qkv"]:
         for i in range(given["depth"]):
@@ -162,10 +163,11 @@ def _infer(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return found
 
 
-def _published() -> list[Arch]:
+def _published() -> dict[str, Arch]:
     """Return the official supernets of the published networks, by their largest subnets."""
     entries = (entry for entry in zoo.entries().values() if entry.arch.family == FAMILY.name)
-    return [_largest(supernet(preset(entry.space).largest)) for entry in entries]
+    sizes = {entry.name: _room(preset(entry.space).largest, None) for entry in entries}
+    return {f"the supernet of {name}": _largest(one) for name, one in sizes.items()}
 
 
 def _said(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,8 +310,14 @@ def description(
 def supernet(largest: Arch, width: int | None = None) -> dict[str, Any]:
     """Return the sizes of the smallest official supernet that has room for an architecture.
 
-    `width` is the fixed q-k-v width without change_qkv; with it, the width is 64 a head.
+    One that is as large as a published one is as deep. `width` is the fixed q-k-v width without
+    change_qkv; with it, the width is 64 a head.
     """
+    found = _room(largest, width)
+    return {**found, "depth": whole(_largest(found), _published()).depth}
+
+
+def _room(largest: Arch, width: int | None) -> dict[str, Any]:
     heads = max(largest.num_heads)
     if width is None:
         heads = max(heads, math.ceil(largest.embed_dim / HEAD_DIM))

@@ -54,7 +54,7 @@ def searched(net: nn.Module, space: Space | None) -> Space | None:
 def choices(net: nn.Module, space: Space | None, original: str) -> dict[str, list[Any]]:
     """Return the values of every gene: of what is searched, or those that a static model has.
 
-    Empty of a supernet without a space.
+    Of a supernet without a space, its depth.
 
     Raises:
         InputError: layers differ in their choices, which the originals can't have.
@@ -64,9 +64,9 @@ def choices(net: nn.Module, space: Space | None, original: str) -> dict[str, lis
     own = searched(net, space)
     if own is not None:
         return {gene: _same_in_all_layers(own, gene, original) for gene in FAMILY.genes}
-    if isinstance(net, Supernet):
-        return {}
     arch, _ = describe(net, original)
+    if isinstance(net, Supernet):
+        return {"depth": [arch.depth]}
     genes: dict[str, Any] = {gene: arch[gene] for gene in FAMILY.genes}
     return {
         gene: sorted(set(value)) if isinstance(value, tuple) else [value]

@@ -51,7 +51,7 @@ _WORDS = Words(
         "use_final_norm": "final_norm",
         "num_classes": "num_classes",
     },
-    depth="arch_setting with depth: [{}]",
+    depth="arch_setting: {{depth: [{}]}}",
 )
 
 _MARKS = (".attn.w_qs.", ".attn.w_ks.", ".attn.w_vs.", "backbone.patch_embed.projection.")
@@ -76,10 +76,10 @@ def load(
 ) -> nn.Module:
     """Make a supernet, or of an exported subnet's weights a static model; the logits are MMRazor's.
 
-    Which of them it is, the config's `arch_setting` tells: a supernet has its largest sizes, and
-    there is something to choose. Without it the layers of a supernet are all alike, and its class
-    token is as wide as they are. Buffers called `mask` are left out; the prefix `architecture.` may
-    be there or not.
+    Which of them it is, the config's `arch_setting` tells, if it has all lists: a supernet has its
+    largest sizes, and there is something to choose. Without it the layers of a supernet are all
+    alike, and its class token is as wide as they are. Buffers called `mask` are left out; the
+    prefix `architecture.` may be there or not.
 
     Args:
         state_dict: the state of algorithm, architecture or exported subnet.
@@ -95,37 +95,56 @@ def load(
     given = {**infer_config(state_dict), **said}
     state = {name: tensor for name, tensor in state_dict.items() if not _is_mask(name)}
     theirs, setting = _names(state), given.get("arch_setting") or {}
-    arch = common.infer_arch(state, theirs, _ORIGINAL, setting.get("mlp_ratios", ()))
-    arch = whole(arch, _published(setting))
-    common.check_listed(_ORIGINAL, arch, _SETTING, setting)
+    ratios, depths = (setting.get(name, ()) for name in ("mlp_ratios", "depth"))
+    depth, known = depths[0] if len(depths) == 1 else None, _published(setting)
+    arch = common.infer_arch(state, theirs, _ORIGINAL, ratios, depth)
+    arch = whole(arch, known) if depth is None else arch
+    common.check_listed(_ORIGINAL, arch, _SETTING, setting, "arch_setting's ")
     wide = [theirs(name) for name in _WIDE if _width(state, theirs(name)) > arch.embed_dim]
-    if setting:
+    if "embed_dims" in setting:
         widest = max(setting["embed_dims"])
         wide = [name for name in wide if _width(state, name) == widest]
-        choices = any(len(set(values)) > 1 for values in setting.values())
-        supernet = choices and arch == _largest(setting)
+    if complete := setting.keys() == _SETTING.keys():
+        supernet = _choices(setting, *_SETTING) and arch == _largest(setting)
     else:
         supernet = len(set(arch.num_heads)) == len(set(arch.mlp_ratio)) == 1 and not wide
-    if space is None and setting and supernet:
+    if space is None and complete and supernet:
         lists = {gene: setting[name] for name, gene in _SETTING.items()}
         space = common.listed_space(lists, arch)
     if not supernet:
         state |= {name: state[name][..., : arch.embed_dim] for name in wide}
     return common.make(
-        state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet, words=_WORDS
+        state,
+        theirs,
+        _ORIGINAL,
+        arch,
+        _options(given),
+        space,
+        supernet=supernet,
+        words=_WORDS,
+        published=known,
     )
 
 
-def _published(setting: Mapping[str, Any]) -> list[Arch]:
+def _published(setting: Mapping[str, Any]) -> dict[str, Arch]:
     """Return the networks that weights with this `arch_setting` are taken for.
 
-    Those are its largest, and the published networks of one of its depths; without it, the
-    published supernet and all published networks.
+    Those are its largest, unless all of its networks begin as that, and the published networks of
+    one of its depths; without it, the published supernet and all published networks.
     """
-    known = networks(FAMILY.name)
-    if not setting:
-        return [*known, *(preset().largest for preset in SPACES.values())]
-    return [_largest(setting), *(one for one in known if one.depth in setting["depth"])]
+    found = networks(FAMILY.name)
+    if "depth" in setting:
+        found = {name: one for name, one in found.items() if one.depth in setting["depth"]}
+    if setting.keys() != _SETTING.keys():
+        return found | {f"the supernet of {name}": one().largest for name, one in SPACES.items()}
+    if _choices(setting, "embed_dims", "mlp_ratios", "num_heads"):
+        found["the supernet of arch_setting"] = _largest(setting)
+    return found
+
+
+def _choices(setting: Mapping[str, Any], *names: str) -> bool:
+    """Return whether one of these lists has more than one value."""
+    return any(len(set(setting[name])) > 1 for name in names)
 
 
 def infer_config(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -206,7 +225,7 @@ def lost(net: nn.Module, space: Space | None = None) -> list[str]:
 def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
     """Return the arguments of MMRazor's backbone and head for a net, with what is searched.
 
-    The lists of a static model hold its own sizes; a supernet without a space has none.
+    The lists of a static model hold its own sizes; those of a supernet without a space its depth.
 
     Raises:
         InputError: it is no AutoFormer of this package, or its layers differ in their choices.
@@ -345,8 +364,11 @@ def _read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     setting = config.get("arch_setting")
     if setting is None:
         return {name: config[name] for name in config if name != "arch_setting"}
-    if not isinstance(setting, Mapping) or setting.keys() != _SETTING.keys():
-        raise InputError(f"{_ORIGINAL} config: arch_setting needs lists of {', '.join(_SETTING)}")
+    if not isinstance(setting, Mapping) or not setting or not setting.keys() <= _SETTING.keys():
+        raise InputError(
+            f"{_ORIGINAL} config: arch_setting is {setting!r}; it must have lists of "
+            f"{', '.join(_SETTING)}, or some of them"
+        )
     lists = {
         name: common.read_list(_ORIGINAL, name, _SETTING[name], values)
         for name, values in setting.items()

@@ -106,9 +106,10 @@ def load(
     theirs, depths = _names(supernet), given.get("search_depth", ())
     depth = max(depths) if depths and (supernet or len(depths) == 1) else None
     arch = common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth)
+    known = _published() if supernet else networks(FAMILY.name)
     if depth is None:
-        known = _published() if supernet else networks(FAMILY.name)
-        arch = whole(arch, (one for one in known if not depths or one.depth in depths))
+        listed = {name: one for name, one in known.items() if not depths or one.depth in depths}
+        arch = whole(arch, listed)
     common.check_listed(_ORIGINAL, arch, _SEARCH, given)
     if space is None and supernet:
         lists = {gene: given[name] for name, gene in _SEARCH.items() if name in given}
@@ -122,19 +123,21 @@ def load(
         space,
         supernet=supernet,
         words=_WORDS,
+        published=known,
     )
 
 
-def _published() -> list[Arch]:
+def _published() -> dict[str, Arch]:
     """Return the supernets and the model spaces of NNI's presets, by the sizes of their weights.
 
     A model space that was never mutated has the first candidates, and all blocks.
     """
-    found = []
-    for preset in SPACES.values():
+    found = {}
+    for name, preset in SPACES.items():
         space = preset()
+        found[f"the supernet of {name}"] = space.largest
         first = space.with_values(depth=(space.largest.depth,)).smallest
-        found += [space.largest, first]
+        found[f"the model space of {name}"] = first
     return found
 
 
@@ -212,7 +215,7 @@ def lost(net: nn.Module, space: Space | None = None) -> list[str]:
 def arguments(net: nn.Module, space: Space | None = None) -> dict[str, Any]:
     """Return NNI's constructor arguments of a net, with the lists of what is searched.
 
-    The lists of a static model hold its own sizes; a supernet without a space has none.
+    The lists of a static model hold its own sizes; those of a supernet without a space its depth.
 
     Raises:
         InputError: it is no AutoFormer of this package, or its layers differ in their choices.

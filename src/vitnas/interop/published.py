@@ -7,22 +7,27 @@ supernet, the others are taken to be missing, unless a config says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.zoo import entries
 
 
-def whole(found: Arch, published: Iterable[Arch]) -> Arch:
+def whole(found: Arch, published: Mapping[str, Arch]) -> Arch:
     """Return the shallowest published architecture that begins as this one, else this one."""
-    deeper = [one for one in published if _begins(found, one)]
+    deeper = [one for one in published.values() if _begins(found, one)]
     return min(deeper, key=lambda one: sum(_row(one["depth"])), default=found)
 
 
-def networks(family: str) -> list[Arch]:
-    """Return the published architectures of a family."""
-    return [entry.arch for entry in entries().values() if entry.arch.family == family]
+def named(arch: Arch, published: Mapping[str, Arch]) -> str:
+    """Return the name of a published architecture, empty if it is none."""
+    return next((name for name, one in published.items() if one == arch), "")
+
+
+def networks(family: str) -> dict[str, Arch]:
+    """Return the published architectures of a family by name."""
+    return {name: one.arch for name, one in entries().items() if one.arch.family == family}
 
 
 def _begins(found: Arch, other: Arch) -> bool:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
 from vitnas.errors import InputError, unknown
-from vitnas.interop.absent import Words, advice
+from vitnas.interop.absent import Words, advice, folded
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
+from vitnas.interop.published import named
 from vitnas.interop.s3_shapes import infer_config as infer_config
+from vitnas.interop.s3_shapes import published
 from vitnas.models import make_config
 from vitnas.models.base import check_genes
 from vitnas.models.swin import FAMILY, GENES
@@ -69,12 +71,14 @@ def load(
     said = _lower(config)
     whole = said.keys() >= {*_REQUIRED, *_DEFAULTS}
     given = _read_config(said if whole else infer_config(state_dict, said))
+    found = _arch(given)
+    known = named(found, published(given["img_size"] // given["patch_size"]))
 
     def empty() -> nn.Module:
-        return build(_arch(given), **{name: given[name] for name in _DEFAULTS})
+        return build(found, **{name: given[name] for name in _DEFAULTS})
 
     with torch.device("meta"):  # a config can ask for more memory than there is
-        _check_shapes(state_dict, _official(empty()))
+        _check_shapes(state_dict, _official(empty()), known)
     model = empty()
     _check_buffers(state_dict, _official(model))
     model.load_state_dict(
@@ -202,7 +206,7 @@ def _read_config(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arch(given: Mapping[str, Any]) -> Arch:
-    depth = tuple(given["depths"])
+    depth = Arch(FAMILY.name, depth=given["depths"]).depth  # where whole floats are ints
     cut = {name: _cut(name, given[name], depth) for name in _LISTS}
     found = Arch(FAMILY.name, depth=depth, **cut, embed_dim=given["embed_dim"])
     check_genes(GENES, (), found)
@@ -243,14 +247,18 @@ def _official(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _check_shapes(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -> None:
+def _check_shapes(given: Mapping[str, Tensor], official: Mapping[str, Tensor], known: str) -> None:
     from vitnas.interop.checkpoint import misfits, refuse
 
     expected = {n: t for n, t in official.items() if n in given or not _BUFFER.search(n)}
     missing, extra, wrong = misfits(given, expected)
     own, lacking = (list(map(_ours, names)) for names in (expected, missing))
-    told = advice(own, lacking, _WORDS)
-    refuse("S3", {"missing": missing, "unexpected": extra, "wrong": wrong}, told)
+    told = advice(own, lacking, _WORDS, known)
+    refuse(
+        "S3",
+        {"missing": folded(missing, expected), "unexpected": folded(extra, given), "wrong": wrong},
+        told,
+    )
 
 
 def _check_buffers(given: Mapping[str, Tensor], official: Mapping[str, Tensor]) -> None:

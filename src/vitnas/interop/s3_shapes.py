@@ -15,6 +15,7 @@ from vitnas.interop.published import networks, whole
 from vitnas.interop.shapes import num_classes, vote
 from vitnas.models.swin import FAMILY, TABLE
 from vitnas.models.vit import mlp_ratio
+from vitnas.space import DEEPEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,11 @@ _HEAD_DIM = 32
 _EMBED = {"norm1.weight": 0, "norm1.bias": 0, "norm2.weight": 0, "norm2.bias": 0}
 _EMBED |= {"attn.proj.bias": 0, "mlp.fc2.bias": 0}
 _HIDDEN = {"mlp.fc1.weight": 0, "mlp.fc1.bias": 0, "mlp.fc2.weight": 1}
-_GENES = ("embed_dim", "num_heads", "window_size", "mlp_ratio")
+_ROWS = ("num_heads", "window_size", "mlp_ratio")
+_GENES = ("embed_dim", *_ROWS)
+_SIDE = 224 // 4
+"""How many patches the images of the published networks have along a side."""
+
 _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 
 
@@ -38,7 +43,8 @@ def infer_config(
     The image size is read from the masks of shifted blocks; images are taken to be square. Windows
     are those that take effect, which can be smaller than the configured ones. Biases and head are
     taken to be there, as weights may have lost them, and so are the last blocks of stages that else
-    are as in a published network. What is said comes first.
+    are as in a published network. What is said comes first; blocks that only it has are taken to
+    be as the last of their stage.
 
     Raises:
         InputError: these are not official S3 weights, or neither is the image size said nor is any
@@ -57,7 +63,7 @@ def infer_config(
         [_window(state_dict, block, width // _HEAD_DIM) for block in row]
         for row, width in zip(blocks, widths, strict=True)
     ]
-    found = {
+    found: dict[str, Any] = {
         "patch_size": patch.shape[-1],
         "in_chans": patch.shape[1],
         "num_classes": num_classes(state_dict, ("head.weight", "head.bias"), _ORIGINAL),
@@ -72,19 +78,34 @@ def infer_config(
     }
     if "img_size" not in said:
         found["img_size"] = _grid(state_dict, windows) * patch.shape[-1]
-    if "depths" not in said:
+    if (said_depths := _said_depths(said)) is None:
         side = {**found, **said}["img_size"] // patch.shape[-1]
-        found |= _whole(found, side)
+        return {**found, **_whole(found, side), **said}
+    if len(said_depths) == len(depths):
+        rows = {name: _of_length(found[name], said_depths) for name in _ROWS}
+        found |= {**rows, "depths": said_depths}
     return {**found, **said}
+
+
+def published(side: int) -> dict[str, Arch]:
+    """Return the published networks by name, with the windows that take effect in their shapes.
+
+    `side` is how many patches an image has along a side.
+    """
+    found = networks(FAMILY.name).items()
+    return {name: _effective(arch, side) for name, arch in found}
 
 
 def _whole(found: Mapping[str, Any], side: int) -> dict[str, Any]:
     """Return depths and lists with the blocks that a published network of these sizes has beyond.
 
-    `side` is how many patches an image has along a side.
+    Its windows are those at `side`, else those of the images that it was published with, as `side`
+    is what a config says.
     """
     arch = Arch(FAMILY.name, depth=found["depths"], **{name: found[name] for name in _GENES})
-    entire = whole(arch, (_effective(one, side) for one in networks(FAMILY.name)))
+    entire = whole(arch, published(side))
+    if entire == arch:
+        entire = whole(arch, published(_SIDE))
     genes = entire.to_dict()["genes"]
     return {"depths": genes["depth"], **{name: genes[name] for name in _GENES}}
 
@@ -93,6 +114,26 @@ def _effective(arch: Arch, side: int) -> Arch:
     """Return an architecture with the windows that take effect: none is larger than its stage."""
     rows = enumerate(arch.window_size)
     return arch.replace(window_size=[[min(n, side >> stage) for n in row] for stage, row in rows])
+
+
+def _said_depths(said: Mapping[str, Any]) -> list[int] | None:
+    """Return the depths that a config says, or its lists of a value for each block have.
+
+    None where it says nothing, or what is refused later.
+    """
+    if "depths" in said:
+        depths = said["depths"]
+    else:
+        rows = next((said[name] for name in _ROWS if name in said), ())
+        depths = [len(row) for row in rows if isinstance(row, list | tuple)]
+    sound = isinstance(depths, list | tuple) and all(n in range(1, DEEPEST + 1) for n in depths)
+    return [int(n) for n in depths] if sound and depths else None
+
+
+def _of_length(rows: list[list[Any]], depths: list[int]) -> list[list[Any]]:
+    """Return rows of these lengths; what a row lacks is as its last value."""
+    pairs = zip(rows, depths, strict=True)
+    return [row[:depth] + row[-1:] * (depth - len(row)) for row, depth in pairs]
 
 
 def _depths(names: Iterable[str]) -> list[int]:
