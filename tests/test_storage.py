@@ -157,7 +157,7 @@ def test_kinds_of_a_private_size_that_no_single_one_covers_are_refused(
 
 def test_shared_axes_must_fit_into_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     space = register(monkeypatch)
-    with pytest.raises(InputError, match="positions of the root is 17, the supernet has 5"):
+    with pytest.raises(InputError, match="positions of stem and head is 17, the supernet has 5"):
         Supernet(space, **OPTIONS)
     with pytest.raises(InputError, match=r"head_dim of blocks\.0 is 4, the supernet has 2"):
         Supernet(space.with_values(patch=(8,)), **OPTIONS)
@@ -176,7 +176,7 @@ def test_without_a_space_private_sizes_need_one_that_is_stored(net: Supernet) ->
     for changes, message in (
         ({"patch": 2}, "stem.weight is stored for patch=4; patch=8, not for patch=2"),
         ({"num_heads": (4, 8)}, "qk.weight is stored for heads=1; heads=2; heads=4, not for heads"),
-        ({"embed_dim": 13}, "embed of the root is 13, the supernet has 12"),
+        ({"embed_dim": 13}, "embed of stem and head is 13, the supernet has 12"),
         ({"attn_dim": (8, 9), "num_heads": (1, 1)}, "head_dim of blocks.1 is 9, the supernet"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):

@@ -152,16 +152,22 @@ def model_info(data: Data, input: Input, root: str | None) -> dict[str, Any]:
 
 
 def open_model_data(
-    record: Mapping[str, Any], name: str | None, root: str | None, **options: Any
+    record: Mapping[str, Any],
+    name: str | None,
+    root: str | None,
+    *,
+    test_alone: bool = False,
+    **options: Any,
 ) -> Data:
     """Open the data that a model folder names, with the same splits, or other data by name.
 
-    `options` say how other data is split; see `open_data`.
+    `options` say how other data is split; see `open_data`. With `test_alone` only the test split is
+    asked for; see `open_test`.
 
     Raises:
         InputError: the folder names none and none is given, or the data can't be opened.
     """
-    from vitnas.data.sources import open_data
+    from vitnas.data.sources import open_data, open_test
 
     with _readable("data"):
         known = dict(record.get("data") or {})
@@ -173,7 +179,7 @@ def open_model_data(
             options["skip_broken"] = skip
     if name is None:
         raise InputError("the model does not say what data it is for; give --data")
-    return open_data(name, root=root, **options)
+    return (open_test if test_alone else open_data)(name, root=root, **options)
 
 
 def model_input(record: Mapping[str, Any], data: Data | None = None) -> Input:

@@ -87,7 +87,7 @@ class Storage:
         """
         if (fault := _misfit(self, kind)) is not None:
             axis, n, room = fault
-            where = path or "the root"
+            where = path or "stem and head"
             raise InputError(f"{axis} of {where} is {n}, the supernet has {room}")
 
     def sides(self, kind: Kind) -> tuple[Side | None, ...]:

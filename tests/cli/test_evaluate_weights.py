@@ -20,6 +20,7 @@ from interop.recorded_nni import MMRAZOR
 from interop.recorded_nni import case as nni_case
 from interop.recorded_s3 import case as s3_case
 from interop.recorded_vitas import case as vitas_case
+from vitnas import zoo
 from vitnas.data.sources import open_data
 from vitnas.folder import read_config
 from vitnas.interop import cream, mmrazor, nni, s3, vitas
@@ -132,6 +133,39 @@ def test_a_converted_model_keeps_the_transform_of_its_authors(
     from_folder = command("evaluate", arch.to_json(), *folder).out
     figures = [re.search(r"top-1 .* \(\d+ images", out) for out in (alone, named, from_folder)]
     assert len({found[0] for found in figures if found}) == 1
+
+
+def test_a_folder_of_test_images_alone(tmp_path: Path, command: Command) -> None:
+    """As who has ImageNet's validation images only."""
+    content, arch, _, _ = net("nni")
+    torch.save(content, tmp_path / "net.pth")
+    images = folder_of_images(tmp_path / "all" / "val", 7).removesuffix("/val")
+    words = ("evaluate", arch.to_json(), "--weights", tmp_path / "net.pth", "--data", images)
+    result = command(*words)
+    assert (result.code, result.err) == (0, "")
+    assert "(42 images" in result.out
+    assert command("convert", tmp_path / "net.pth", tmp_path / "net").code == 0
+    assert "(42 images" in command("evaluate", tmp_path / "net", "--data", images).out
+    assert refusal(command(*words, "--split", "search")).endswith(
+        "has val but no train folder; add it"
+    )
+
+
+def test_part_of_the_images_is_no_published_figure(tmp_path: Path, command: Command) -> None:
+    net = vitnas.build(zoo.arch("autoformer-tiny"), num_classes=2)
+    torch.save(nni.dump(net), tmp_path / "net.pth")
+    images = folder_of_images(tmp_path / "val", 2)
+    words = ("evaluate", "autoformer-tiny", "--weights", tmp_path / "net.pth", "--data")
+    assert command(*words, images).err == (
+        f"{images} has no test images of its own, and published figures are of all; this is 20% of "
+        f"each class of every image of {tmp_path / 'val'}, the same for every seed\n"
+    )
+    assert command(*words, images.removesuffix("/val")).err == ""
+    small = refusal(command("evaluate", "autoformer-small", *words[2:], images))
+    assert small == (
+        f"{tmp_path / 'net.pth'} holds another network than the one named: its mlp_ratio[0] is "
+        "3.5, not 3, num_heads[0] is 3, not 6, embed_dim is 192, not 384"
+    )
 
 
 def test_refusals(tmp_path: Path, command: Command) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitnas.data.folder import open_folder
 from vitnas.data.images import FileImages
-from vitnas.data.sources import open_data
+from vitnas.data.sources import open_data, open_test
 from vitnas.errors import InputError
 
 
@@ -49,6 +49,54 @@ def test_own_test_images_are_kept_apart(tmp_path: Path, name: str) -> None:
     assert [len(data.train), len(data.search), len(data.test)] == [18, 2, 7]
     assert data.test.source is not data.train.source is data.search.source
     assert name in data.describe()["how"]["test"]
+
+
+def test_the_test_split_alone_is_the_same(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"cat": 10, "dog": 10})
+    name = f"folder/{tmp_path}"
+    held = open_data(name, seed=3).test
+    assert np.array_equal(open_test(name, seed=3).test.indices, held.indices)
+    fill(tmp_path / "val", {"cat": 3, "dog": 4})
+    whole, alone = open_data(name), open_test(name)
+    assert alone.test.fingerprint() == whole.test.fingerprint()
+    assert (alone.channels, alone.size, alone.classes) == (
+        whole.channels,
+        whole.size,
+        whole.classes,
+    )
+
+
+def test_few_training_images_are_enough_for_the_test_split(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"cat": 1, "dog": 1})
+    fill(tmp_path / "val", {"cat": 3, "dog": 4})
+    with pytest.raises(InputError, match="too few images to hold any out"):
+        open_data(f"folder/{tmp_path}")
+    assert len(open_test(f"folder/{tmp_path}").test) == 7
+
+
+def test_broken_images_of_the_test_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path / "val", {"cat": 3, "dog": 4})
+    files = open_folder(tmp_path, test_alone=True).train
+    assert isinstance(files, FileImages)
+    Path(files.files[0]).write_bytes(b"")
+    data = open_test(f"folder/{tmp_path}", skip_broken=True)
+    assert (len(data.test), data.skipped) == (6, (files.files[0],))
+    assert "skipped 1 broken images" in caplog.text
+    for file in files.files:
+        Path(file).write_bytes(b"")
+    with pytest.raises(InputError, match="has no test image that can be read"):
+        open_test(f"folder/{tmp_path}", skip_broken=True)
+
+
+def test_many_classes_without_test_images_are_told_in_few_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes = [f"c{number}" for number in range(9)]
+    fill(tmp_path / "train", dict.fromkeys(classes, 2))
+    fill(tmp_path / "val", {"c0": 2})
+    open_folder(tmp_path)
+    told = ", ".join(str(tmp_path / "val" / name) for name in classes[1:6])
+    assert caplog.messages == [f"no test images in {told} and 3 more"]
 
 
 def test_unlabelled_test_images_give_way_to_validation(tmp_path: Path) -> None:
@@ -119,8 +167,12 @@ def test_no_class_folders_in_train(tmp_path: Path) -> None:
 
 
 def test_val_without_train(tmp_path: Path) -> None:
-    fill(tmp_path / "val", {"cat": 3})
+    fill(tmp_path / "val", {"cat": 3, "dog": 1})
     assert f"{tmp_path} has val but no train folder" in _message(tmp_path)
+    data = open_test(f"folder/{tmp_path}")
+    assert (len(data.train), len(data.search), data.classes) == (0, 0, ("cat", "dog"))
+    assert data.how == {"test": f"all of {tmp_path / 'val'}"}
+    assert data.test.labels.tolist() == open_folder(tmp_path, test_alone=True).train.labels.tolist()
 
 
 def test_no_images(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vitnas.data.workers import dead_workers_told, leave_stopping_to_main
+from vitnas.data.workers import Loader, dead_workers_told, leave_stopping_to_main, tell_of_workers
 from vitnas.errors import InputError
 
 
@@ -83,6 +83,24 @@ class Images(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return torch.zeros(3)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_too_many_workers_are_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    tell_of_workers(1)
+    assert not caplog.records
+    with caplog.at_level("INFO"):
+        tell_of_workers(2)
+    assert caplog.messages == [
+        "2 processes load images on 1 cores; fewer may be faster (--set workers=1)"
+    ]
+    assert len(list(Loader(Images(), num_workers=2))) == 4
+    assert not [warning for warning in recwarn if "DataLoader" in str(warning.message)]
 
 
 def test_a_connection_breaks_before_torch_tells_of_a_death(monkeypatch: pytest.MonkeyPatch) -> None:

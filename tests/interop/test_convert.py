@@ -134,7 +134,7 @@ def test_a_subnet(checkpoint: Path, tmp_path: Path) -> None:
         ({"source": "creem"}, "unknown checkpoint source 'creem'; did you mean 'cream'?"),
         (
             {"arch": vitnas.arch("autoformer-tiny")},
-            "embed of the root is 192, the supernet has 128",
+            "supernet.pth has no such subnet: embed of stem and head is 192, the supernet has 128",
         ),
         ({"config": {"depth": 2}}, "not the official AutoFormer of this config; unexpected: block"),
     ],

@@ -340,7 +340,7 @@ def test_archs_that_do_not_fit_are_refused() -> None:
     fits = net.largest.replace(depth=1, mlp_ratio=(1.3,), num_heads=(1,), embed_dim=77)
     images = case(NAME).tensors["input"]
     assert net(images, fits).shape == (len(images), 10)
-    with pytest.raises(InputError, match="embed of the root is 129, the supernet has 128"):
+    with pytest.raises(InputError, match="embed of stem and head is 129, the supernet has 128"):
         net(images, net.largest.replace(embed_dim=129))
     with pytest.raises(InputError, match=r"hidden of blocks\.1 is 384, the supernet has 256"):
         net(images, net.largest.replace(mlp_ratio=(2, 3, 2)))

@@ -225,7 +225,7 @@ def test_what_fits_inside_of_a_supernet_runs_and_the_rest_is_refused() -> None:
             "attn.qkv.qk.weight is stored for heads=1; heads=2; heads=3; heads",
         ),
         ({"patch_size": 2}, "is stored for patch=4; patch=8, not for patch=2"),
-        ({"embed_dim": 23}, "embed of the root is 23, the supernet has 22"),
+        ({"embed_dim": 23}, "embed of stem and head is 23, the supernet has 22"),
         ({"mlp_dim": (1, 31)}, "hidden of blocks.2 is 31, the supernet has 30"),
         ({"slot": (0, 3)}, "the architecture has blocks.3, the supernet ends before it"),
     ):
@@ -251,7 +251,7 @@ def test_a_supernet_is_searched_in_a_space() -> None:
     for arch in (space.smallest, space.largest, space.sample(0)):
         assert net(torch.randn(1, 3, 16, 16), arch, side="right").shape == (1, 5)
     assert vitas.dump(net).keys() == toy_state(2).keys()
-    with pytest.raises(InputError, match="embed of the root is 44, the supernet has 22"):
+    with pytest.raises(InputError, match="embed of stem and head is 44, the supernet has 22"):
         vitas.load(toy_state(2), config, space.with_values(embed_dim=[44]))
     model = case("vitas_searched_eps")
     with pytest.raises(InputError, match="weights of one network: leave the space out"):

@@ -62,11 +62,11 @@ def evaluate(
         skip_broken: yes leaves out images of the split that can't be read, and names them.
     """
     if weights is not None:
-        task = _of_weights(str(model), weights, config, data, root)
+        task = _of_weights(str(model), weights, config, data, root, split)
     elif config is not None:
         raise InputError("--config is for the checkpoint that --weights names; give that, too")
     else:
-        task = _of_folder(model, data, root)
+        task = _of_folder(model, data, root, split)
 
     from vitnas.data.cache import eval_cache
     from vitnas.data.sources import without_broken
@@ -84,13 +84,13 @@ def evaluate(
     return scores
 
 
-def _of_folder(model: Path, data: str | None, root: str | None) -> _Task:
+def _of_folder(model: Path, data: str | None, root: str | None, split: str) -> _Task:
     if str(model) in entries() and not model.is_dir():
         raise InputError(f"{model} is an architecture; give the file of its weights (--weights)")
     from vitnas import run as layout
 
     record = layout.model_record(model)
-    images = layout.open_model_data(record, data, root)
+    images = layout.open_model_data(record, data, root, test_alone=split == "test")
     layout.check_classes(record, images)
     _warn_of_other_classes(record, images)
 
@@ -100,16 +100,16 @@ def _of_folder(model: Path, data: str | None, root: str | None) -> _Task:
 
 
 def _of_weights(
-    name: str, weights: Path, config: Path | None, data: str | None, root: str | None
+    name: str, weights: Path, config: Path | None, data: str | None, root: str | None, split: str
 ) -> _Task:
     arch, _ = read_arch(name)
     given = read_arguments(config)
     if data is None:
         raise InputError("weights don't say what data they are for; give --data")
     from vitnas import run as layout
-    from vitnas.data.sources import open_data
+    from vitnas.data.sources import open_data, open_test
 
-    images = open_data(data, root=root)
+    images = (open_test if split == "test" else open_data)(data, root=root)
 
     from vitnas.interop.convert import open_net, subnet_of
 
@@ -117,6 +117,9 @@ def _of_weights(
     found: Any = subnet_of(net, arch, weights)
     record = found.vitnas_config
     layout.check_classes(record, images)
+    if name in entries() and split == "test" and len(images.train):
+        said = "%s has no test images of its own, and published figures are of all; this is %s"
+        _log.warning(said, images.name, images.how["test"])
     input = layout.model_input(record, images)
     height, width = input.img_size
     say(

@@ -18,13 +18,13 @@ import numpy as np
 import PIL
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vitnas.data import rng
 from vitnas.data.images import Split
 from vitnas.data.loader import checked, collate
 from vitnas.data.transforms import Input, Transform, pixel_transform
-from vitnas.data.workers import leave_stopping_to_main
+from vitnas.data.workers import Loader, leave_stopping_to_main
 from vitnas.errors import InputError
 from vitnas.files import write
 
@@ -158,7 +158,7 @@ def _pixels(dataset: Split, input: Input, workers: int) -> Iterator[Tensor]:
     """Batches of uint8 (B, C, H, W); nothing is read before the first is asked for."""
     pixels = _Pixels(dataset, pixel_transform(input))
     return checked(
-        DataLoader(
+        Loader(
             pixels,
             _BATCH,
             num_workers=workers,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vitnas.data.images import FileImages, as_integers
 from vitnas.data.opened import Opened
+from vitnas.data.splits import some
 from vitnas.errors import InputError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -23,11 +24,12 @@ TEST = ("test", "val", "validation", "valid")
 _log = logging.getLogger(__name__)
 
 
-def open_folder(path: Path) -> Opened:
+def open_folder(path: Path, *, test_alone: bool = False) -> Opened:
     """Find classes and images.
 
     With both a test and a validation folder the test folder is the test split, unless it has no
-    class folders (unlabelled images).
+    class folders (unlabelled images). With `test_alone` there need be no train folder; then the
+    training images are those of the test split.
 
     Raises:
         InputError: no such folder, no class folders, a class without images, no images, or test
@@ -41,13 +43,18 @@ def open_folder(path: Path) -> Opened:
     inside = _folders(path)
     train = next((path / name for name in TRAIN if name in inside), None)
     tests = [path / name for name in TEST if name in inside]
-    if train is None and tests and len(tests) == len(inside):
+    test = next((folder for folder in tests if _folders(folder)), None)
+    lone = train is None and bool(tests) and len(tests) == len(inside)
+    if lone and test is not None and test_alone:
+        classes = _classes(test)
+        source = _images(test, classes, may_lack=False)
+        return Opened(source, classes, "", source, f"all of {test}")
+    if lone:
         raise InputError(f"{path} has {tests[0].name} but no train folder; add it")
     classes = _classes(train or path)
     source = _images(train or path, classes, may_lack=False)
     if train is None:
         return Opened(source, classes, f"every image of {path}")
-    test = next((folder for folder in tests if _folders(folder)), None)
     if test is None:
         return Opened(source, classes, f"every image of {train}")
     if extra := sorted(set(_folders(test)) - set(classes)):
@@ -97,7 +104,7 @@ def _images(path: Path, classes: tuple[str, ...], may_lack: bool) -> FileImages:
     if empty and not may_lack:
         raise InputError(f"class folder {empty[0]} has no images; add some or delete the folder")
     if empty:
-        _log.warning("no test images in %s", ", ".join(empty))
+        _log.warning("no test images in %s", some(empty))
     labels = [label for label, files in enumerate(found) for _ in files]
     return FileImages(tuple(file for files in found for file in files), as_integers(labels))
 

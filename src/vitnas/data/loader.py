@@ -25,7 +25,7 @@ from vitnas.data.device import Finish, to_device
 from vitnas.data.images import Split
 from vitnas.data.stages import Stages, clock
 from vitnas.data.transforms import Augment, Input, train_transform
-from vitnas.data.workers import leave_stopping_to_main
+from vitnas.data.workers import Loader, leave_stopping_to_main, tell_of_workers
 from vitnas.errors import InputError
 
 
@@ -61,7 +61,8 @@ def train_loader(
     target = torch.device(device)
     current = _Current(plan)
     batches, finish = _batches(dataset, input, augment, seed, target)
-    loader = DataLoader(
+    tell_of_workers(workers)
+    loader = Loader(
         batches,
         batch_sampler=current,
         collate_fn=whole,

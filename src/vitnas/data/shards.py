@@ -24,11 +24,12 @@ TRAIN = ("train", "training")
 TEST = ("test", "validation", "val", "valid")
 
 
-def open_shards(path: Path) -> Opened:
+def open_shards(path: Path, *, test_alone: bool = False) -> Opened:
     """Index the shards of a folder.
 
     Which shard belongs to which split is taken from `_info.json` or `info.json` in timm's format,
-    else from the file names (`…-train-0000.tar`, `…-validation-0000.tar`).
+    else from the file names (`…-train-0000.tar`, `…-validation-0000.tar`). With `test_alone` there
+    need be no training shards; then the training images are those of the test split.
 
     Raises:
         InputError: no such folder, no training shards, a damaged shard, or samples without a class.
@@ -38,6 +39,8 @@ def open_shards(path: Path) -> Opened:
     splits = _splits(path)
     train = next((splits[name] for name in TRAIN if name in splits), None)
     test = next((splits[name] for name in TEST if name in splits), None)
+    if train is None and test_alone:
+        train = test
     if train is None:
         raise InputError(
             f"{path} has no training shards; it needs files such as NAME-train-0000.tar, "

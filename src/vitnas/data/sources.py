@@ -92,16 +92,10 @@ def open_data(
             f"search_fraction is {search_fraction}, it must lie between 0 and 1 "
             "(0.1 holds out a tenth)"
         )
-    opened = _open(name, None if root is None else Path(root).expanduser())
+    opened = _open(name, _path(root))
     pool, dropped = _usable(opened.train, skip_broken)
     test_pool, more = _usable(opened.test, skip_broken)
-    if dropped or more:
-        _log.warning(
-            "%s: skipped %d broken images: %s",
-            name,
-            len(dropped + more),
-            splits.some(dropped + more),
-        )
+    _tell_skipped(name, dropped + more)
     if not len(pool):
         raise InputError(f"{name} has no training image that can be read")
     parts = ["train", "search"] if opened.test is not None else ["train", "search", "test"]
@@ -137,6 +131,50 @@ def open_data(
     )
 
 
+def open_test(name: str, *, root: str | None = None, **options: Any) -> Data:
+    """Open a data set for its test split alone.
+
+    Test images of its own are enough for that: training images may be few or none (a folder of
+    ImageNet that has `val` only), and the other splits are empty then. Where it has none, this is
+    `open_data`, whose `options` say how it is split.
+
+    Raises:
+        InputError: as `open_data`.
+    """
+    opened = _open(name, _path(root), test_alone=True)
+    if opened.test is None:
+        return open_data(name, root=root, **options)
+    pool, dropped = _usable(opened.test, options.get("skip_broken", False))
+    _tell_skipped(name, dropped)
+    if not len(pool):
+        raise InputError(f"{name} has no test image that can be read")
+    nothing = pool[:0]
+    channels, size = appearance(opened.train)
+    return Data(
+        name=name,
+        train=Split(opened.train, nothing),
+        search=Split(opened.train, nothing),
+        test=Split(opened.test, pool),
+        classes=opened.classes,
+        channels=channels,
+        size=size,
+        seed=options.get("seed", 0),
+        search_fraction=options.get("search_fraction", 0.1),
+        how={"test": opened.test_how},
+        skipped=tuple(dropped),
+    )
+
+
+def _tell_skipped(what: str, broken: list[str]) -> None:
+    if broken:
+        named = splits.some(broken)
+        _log.warning("%s: skipped %d broken images: %s", what, len(broken), named)
+
+
+def _path(root: str | None) -> Path | None:
+    return None if root is None else Path(root).expanduser()
+
+
 def without_broken(data: Data, split: Literal["search", "test"]) -> Data:
     """Return the data with the broken images of one split left out, after a warning.
 
@@ -152,19 +190,19 @@ def without_broken(data: Data, split: Literal["search", "test"]) -> Data:
     what = f"{split} split of {data.name}"
     if not len(fine):
         raise InputError(f"the {what} has no image that can be read")
-    _log.warning("%s: skipped %d broken images: %s", what, len(broken), splits.some(broken))
+    _tell_skipped(what, broken)
     left = Split(held.source, fine)
     return replace(data, search=left) if split == "search" else replace(data, test=left)
 
 
-def _open(name: str, root: Path | None) -> Opened:
+def _open(name: str, root: Path | None, *, test_alone: bool = False) -> Opened:
     kind, _, rest = name.partition("/")
     path = (root or Path()) / Path(rest).expanduser()
     openers: dict[str, Callable[[], Opened]] = {
-        "folder": lambda: open_folder(path),
+        "folder": lambda: open_folder(path, test_alone=test_alone),
         "torch": lambda: open_torch(rest, root),
         "hfds": lambda: open_hugging_face(rest, root),
-        "wds": lambda: open_shards(path),
+        "wds": lambda: open_shards(path, test_alone=test_alone),
     }
     if name == "digits":
         return open_digits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -11,12 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
+
+from torch.utils.data import DataLoader
 
 from vitnas.errors import InputError
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 LOOK = 1.0  # seconds between two looks whether the main process is still there
 LATE = 5.0  # seconds until torch certainly knows of a death
+
+_log = logging.getLogger(__name__)
 
 
 def leave_stopping_to_main(worker: int) -> None:
@@ -53,6 +59,21 @@ def _who_asks() -> int | None:
         return None
     asked = signal.sigtimedwait(STOPS, LOOK)
     return None if asked is None else asked.si_pid
+
+
+class Loader(DataLoader[Any]):
+    """A loader that leaves to `tell_of_workers` what is said of their number."""
+
+    def check_worker_number_rationality(self) -> None:
+        """Don't warn, as torch does of each loader, without saying what to set."""
+
+
+def tell_of_workers(workers: int) -> None:
+    """Say that there are more processes than cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores and workers > cores:
+        said = "%d processes load images on %d cores; fewer may be faster (--set workers=%d)"
+        _log.info(said, workers, cores, cores)
 
 
 @contextmanager

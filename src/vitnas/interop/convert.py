@@ -193,11 +193,16 @@ def subnet_of(net: nn.Module, arch: Arch, path: Path) -> nn.Module:
         InputError: the net is another network, or the supernet has no room for it.
     """
     if isinstance(net, Supernet):
-        return net.extract(arch)
+        try:
+            return net.extract(arch)
+        except InputError as error:
+            raise InputError(f"{path} has no such subnet: {error}") from error
     record: Any = net.vitnas_config
     own = Arch.from_dict(record["arch"])
     if not _is_same(family(own.family), own, arch, record["options"]):
-        raise InputError(f"{path} holds another network than the one named: {own.to_json()}")
+        raise InputError(
+            f"{path} holds another network than the one named: {_difference(own, arch)}"
+        )
     return net
 
 
@@ -210,6 +215,28 @@ def _is_same(model: Family, own: Arch, arch: Arch, options: Mapping[str, Any]) -
         return model.units(config, arch) == model.units(config, own)
     except InputError:  # the other can't have these options, as the size of its images
         return False
+
+
+def _difference(own: Arch, other: Arch) -> str:
+    """Return in which genes an architecture is not another, of lists where first."""
+    if own.family != other.family:
+        return f"its family is {own.family}, not {other.family}"
+    told = []
+    for gene in dict.fromkeys((*own, *other)):
+        where, mine, named = _first_difference(own.get(gene), other.get(gene))
+        if mine != named and not isinstance(mine, tuple) and not isinstance(named, tuple):
+            told.append(f"{gene}{where} is {mine}, not {named}")
+    return f"its {', '.join(told)}" if told else own.to_json()
+
+
+def _first_difference(mine: Any, other: Any) -> tuple[str, Any, Any]:
+    """Return where two values first differ, and what they are there; lists only of one length."""
+    if isinstance(mine, tuple) and isinstance(other, tuple) and len(mine) == len(other):
+        for index, pair in enumerate(zip(mine, other, strict=True)):
+            if pair[0] != pair[1]:
+                where, *values = _first_difference(*pair)
+                return f"[{index}]{where}", values[0], values[1]
+    return "", mine, other
 
 
 def _check_source(path: Path, source: str, state: Collection[str]) -> None:
