@@ -72,7 +72,7 @@ def test_without_a_space_everything_that_fits_runs() -> None:
     with torch.no_grad():
         assert torch.equal(net(IMAGES, odd), net.extract(odd).eval()(IMAGES))
     for changes, message in (
-        ({"embed_dim": 25}, "embed of the root is 25, the supernet has 24"),
+        ({"embed_dim": 25}, "embed of stem and head is 25, the supernet has 24"),
         ({"num_heads": (1, 3)}, "heads of blocks.1 is 3, the supernet has 2"),
         ({"mlp_ratio": (2, 2.1)}, "hidden of blocks.1 is 50, the supernet has 48"),
     ):
@@ -92,7 +92,7 @@ def test_without_a_space_everything_that_fits_runs() -> None:
         ({"space": vitnas.space("s3-tiny"), "largest": SPACE.largest}, "the supernet is of family "
          "autoformer, the space of s3"),
         ({"num_clases": 3}, "unknown autoformer option 'num_clases'; did you mean 'num_classes'?"),
-        ({"largest": SPACE.smallest}, "embed of the root is 24, the supernet has 16"),
+        ({"largest": SPACE.smallest}, "embed of stem and head is 24, the supernet has 16"),
         ({"img_size": (16, 20)}, "img_size 16x20 is no multiple of patch_size 8"),
     ],
 )  # fmt: skip

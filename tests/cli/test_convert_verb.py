@@ -261,8 +261,9 @@ def test_misfitting_weights_are_listed(tmp_path: Path, command: Command) -> None
          f"(allowed: {', '.join(sorted(SOURCES))})"),
         (("--arch", "autoformer-tin"), "unknown architecture 'autoformer-tin'; did you mean "
          f"'autoformer-tiny'? (allowed: {', '.join(sorted(vitnas.archs()))})"),
-        (("--arch", "autoformer-tiny"), "embed of the root is 192, the supernet has 128"),
-        (("--space", "autoformer-tiny"), "embed of the root is 192, the supernet has 128"),
+        (("--arch", "autoformer-tiny"), "{tmp}/official.pth has no such subnet: embed of stem and "
+         "head is 192, the supernet has 128"),
+        (("--space", "autoformer-tiny"), "embed of stem and head is 192, the supernet has 128"),
         (("--config", "{tmp}/no.json"), "can't read {tmp}/no.json: No such file or directory"),
         *(
             (("--config", f"{{tmp}}/{name}"), f"{{tmp}}/{name} must map the original's arguments "
@@ -270,7 +271,8 @@ def test_misfitting_weights_are_listed(tmp_path: Path, command: Command) -> None
             for name in ("list.json", "empty.yaml", "null.json", "none.json")
         ),
         (("--lossy", "yes"), "a model folder keeps everything: --lossy is for --to SYSTEM"),
-        (("--arch", "s3-tiny"), "the supernet is of family autoformer, the architecture of s3"),
+        (("--arch", "s3-tiny"), "{tmp}/official.pth has no such subnet: the supernet is of family "
+         "autoformer, the architecture of s3"),
         (("--space", "s3-tiny"), "the supernet is of family autoformer, the space of s3"),
     ],
 )  # fmt: skip

@@ -263,7 +263,7 @@ def test_spaces_of_another_family_or_size_are_refused() -> None:
             Choice("embed_dim", (128,)),
         ),
     )
-    with pytest.raises(InputError, match="embed of the root is 128, the supernet has 64"):
+    with pytest.raises(InputError, match="embed of stem and head is 128, the supernet has 64"):
         from_timm("test_vit2", wide)
 
 
