@@ -73,7 +73,10 @@ def test_every_single_fault_is_named(name: str, how: str) -> None:
     ("changes", "message"),
     [
         ({"search_depht": [1]}, "unknown NNI AutoFormer argument 'search_depht'; did you mean"),
-        ({"search_depth": 3}, "search_depth is 3; it must be a list of positive numbers"),
+        (
+            {"search_depth": 3},
+            "search_depth is 3; it must be a list of positive numbers up to 1,000",
+        ),
         ({"search_depth": [2.5]}, "depth is 2.5, not a whole number"),
         ({"search_mlp_ratio": ["3"]}, "search_mlp_ratio is ['3']; it must be a list of positive"),
         ({"search_mlp_ratio": [math.nan]}, "search_mlp_ratio is [nan]; it must be a list of"),

@@ -306,9 +306,10 @@ def read_list(original: str, name: str, gene: str, values: Any) -> list[float]:
     if listed and gene == "depth":
         return [read_depth(original, one) for one in values]
     if not listed or not all(map(is_size, values)):
+        most = DEEPEST if gene == "depth" else LARGEST
         raise InputError(
             f"{original} config: {name} is {values!r}; it must be a list of positive numbers up to "
-            f"{LARGEST:,}"
+            f"{most:,}"
         )
     return list(values)
 
