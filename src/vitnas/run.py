@@ -162,12 +162,12 @@ def open_model_data(
     """Open the data that a model folder names, with the same splits, or other data by name.
 
     `options` say how other data is split; see `open_data`. With `test_alone` only the test split is
-    asked for; see `open_test`.
+    asked for.
 
     Raises:
         InputError: the folder names none and none is given, or the data can't be opened.
     """
-    from vitnas.data.sources import open_data, open_test
+    from vitnas.data.sources import open_data
 
     with _readable("data"):
         known = dict(record.get("data") or {})
@@ -179,7 +179,7 @@ def open_model_data(
             options["skip_broken"] = skip
     if name is None:
         raise InputError("the model does not say what data it is for; give --data")
-    return (open_test if test_alone else open_data)(name, root=root, **options)
+    return open_data(name, root=root, test_alone=test_alone, **options)
 
 
 def model_input(record: Mapping[str, Any], data: Data | None = None) -> Input:

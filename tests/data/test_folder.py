@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitnas.data.folder import open_folder
 from vitnas.data.images import FileImages
-from vitnas.data.sources import open_data, open_test
+from vitnas.data.sources import open_data
 from vitnas.errors import InputError
 
 
@@ -55,9 +55,9 @@ def test_the_test_split_alone_is_the_same(tmp_path: Path) -> None:
     fill(tmp_path / "train", {"cat": 10, "dog": 10})
     name = f"folder/{tmp_path}"
     held = open_data(name, seed=3).test
-    assert np.array_equal(open_test(name, seed=3).test.indices, held.indices)
+    assert np.array_equal(open_data(name, seed=3, test_alone=True).test.indices, held.indices)
     fill(tmp_path / "val", {"cat": 3, "dog": 4})
-    whole, alone = open_data(name), open_test(name)
+    whole, alone = open_data(name), open_data(name, test_alone=True)
     assert alone.test.fingerprint() == whole.test.fingerprint()
     assert (alone.channels, alone.size, alone.classes) == (
         whole.channels,
@@ -71,7 +71,7 @@ def test_few_training_images_are_enough_for_the_test_split(tmp_path: Path) -> No
     fill(tmp_path / "val", {"cat": 3, "dog": 4})
     with pytest.raises(InputError, match="too few images to hold any out"):
         open_data(f"folder/{tmp_path}")
-    assert len(open_test(f"folder/{tmp_path}").test) == 7
+    assert len(open_data(f"folder/{tmp_path}", test_alone=True).test) == 7
 
 
 def test_broken_images_of_the_test_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,13 +79,13 @@ def test_broken_images_of_the_test_split(tmp_path: Path, caplog: pytest.LogCaptu
     files = open_folder(tmp_path, test_alone=True).train
     assert isinstance(files, FileImages)
     Path(files.files[0]).write_bytes(b"")
-    data = open_test(f"folder/{tmp_path}", skip_broken=True)
+    data = open_data(f"folder/{tmp_path}", skip_broken=True, test_alone=True)
     assert (len(data.test), data.skipped) == (6, (files.files[0],))
     assert "skipped 1 broken images" in caplog.text
     for file in files.files:
         Path(file).write_bytes(b"")
     with pytest.raises(InputError, match="has no test image that can be read"):
-        open_test(f"folder/{tmp_path}", skip_broken=True)
+        open_data(f"folder/{tmp_path}", skip_broken=True, test_alone=True)
 
 
 def test_many_classes_without_test_images_are_told_in_few_words(
@@ -169,7 +169,7 @@ def test_no_class_folders_in_train(tmp_path: Path) -> None:
 def test_val_without_train(tmp_path: Path) -> None:
     fill(tmp_path / "val", {"cat": 3, "dog": 1})
     assert f"{tmp_path} has val but no train folder" in _message(tmp_path)
-    data = open_test(f"folder/{tmp_path}")
+    data = open_data(f"folder/{tmp_path}", test_alone=True)
     assert (len(data.train), len(data.search), data.classes) == (0, 0, ("cat", "dog"))
     assert data.how == {"test": f"all of {tmp_path / 'val'}"}
     assert data.test.labels.tolist() == open_folder(tmp_path, test_alone=True).train.labels.tolist()

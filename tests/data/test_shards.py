@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from image_folders import picture, shard
 
-from vitnas.data.sources import open_data, open_test
+from vitnas.data.sources import open_data
 from vitnas.errors import InputError
 
 
@@ -62,7 +62,7 @@ def test_no_training_shards(shards: Path) -> None:
     for file in shards.glob("*train*"):
         file.unlink()
     assert f"{shards} has no training shards" in _message(shards)
-    data = open_test(f"wds/{shards}")
+    data = open_data(f"wds/{shards}", test_alone=True)
     assert (len(data.train), len(data.test), data.classes) == (0, 4, ("0", "1"))
 
 

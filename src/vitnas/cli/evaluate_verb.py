@@ -107,9 +107,9 @@ def _of_weights(
     if data is None:
         raise InputError("weights don't say what data they are for; give --data")
     from vitnas import run as layout
-    from vitnas.data.sources import open_data, open_test
+    from vitnas.data.sources import open_data
 
-    images = (open_test if split == "test" else open_data)(data, root=root)
+    images = open_data(data, root=root, test_alone=split == "test")
 
     from vitnas.interop.convert import open_net, subnet_of
 

@@ -71,6 +71,7 @@ def open_data(
     seed: int = 0,
     root: str | None = None,
     skip_broken: bool = False,
+    test_alone: bool = False,
 ) -> Data:
     """Open a data set.
 
@@ -82,6 +83,9 @@ def open_data(
             the others is taken relative to it.
         skip_broken: decode every image first and leave out those that can't be read. Without it
             such an image is an error when it is read.
+        test_alone: only the test split is wanted. Test images of the data set's own are enough for
+            that: training images may be few or none (a folder of ImageNet that has `val` only), and
+            the other splits are empty then.
 
     Raises:
         InputError: unknown name, missing or damaged files, a wrong fraction, or a class with too
@@ -92,7 +96,10 @@ def open_data(
             f"search_fraction is {search_fraction}, it must lie between 0 and 1 "
             "(0.1 holds out a tenth)"
         )
-    opened = _open(name, _path(root))
+    path = None if root is None else Path(root).expanduser()
+    opened = _open(name, path, test_alone=test_alone)
+    if test_alone and opened.test is not None:
+        return _test_alone(name, opened, opened.test, search_fraction, seed, skip_broken)
     pool, dropped = _usable(opened.train, skip_broken)
     test_pool, more = _usable(opened.test, skip_broken)
     _tell_skipped(name, dropped + more)
@@ -131,35 +138,26 @@ def open_data(
     )
 
 
-def open_test(name: str, *, root: str | None = None, **options: Any) -> Data:
-    """Open a data set for its test split alone.
-
-    Test images of its own are enough for that: training images may be few or none (a folder of
-    ImageNet that has `val` only), and the other splits are empty then. Where it has none, this is
-    `open_data`, whose `options` say how it is split.
-
-    Raises:
-        InputError: as `open_data`.
-    """
-    opened = _open(name, _path(root), test_alone=True)
-    if opened.test is None:
-        return open_data(name, root=root, **options)
-    pool, dropped = _usable(opened.test, options.get("skip_broken", False))
+def _test_alone(
+    name: str, opened: Opened, source: Source, search_fraction: float, seed: int, skip_broken: bool
+) -> Data:
+    """Return the data with the test split, which is of `source`, and the others empty."""
+    pool, dropped = _usable(source, skip_broken)
     _tell_skipped(name, dropped)
     if not len(pool):
         raise InputError(f"{name} has no test image that can be read")
-    nothing = pool[:0]
+    nothing = Split(opened.train, pool[:0])
     channels, size = appearance(opened.train)
     return Data(
         name=name,
-        train=Split(opened.train, nothing),
-        search=Split(opened.train, nothing),
-        test=Split(opened.test, pool),
+        train=nothing,
+        search=nothing,
+        test=Split(source, pool),
         classes=opened.classes,
         channels=channels,
         size=size,
-        seed=options.get("seed", 0),
-        search_fraction=options.get("search_fraction", 0.1),
+        seed=seed,
+        search_fraction=search_fraction,
         how={"test": opened.test_how},
         skipped=tuple(dropped),
     )
@@ -169,10 +167,6 @@ def _tell_skipped(what: str, broken: list[str]) -> None:
     if broken:
         named = splits.some(broken)
         _log.warning("%s: skipped %d broken images: %s", what, len(broken), named)
-
-
-def _path(root: str | None) -> Path | None:
-    return None if root is None else Path(root).expanduser()
 
 
 def without_broken(data: Data, split: Literal["search", "test"]) -> Data:
@@ -195,7 +189,7 @@ def without_broken(data: Data, split: Literal["search", "test"]) -> Data:
     return replace(data, search=left) if split == "search" else replace(data, test=left)
 
 
-def _open(name: str, root: Path | None, *, test_alone: bool = False) -> Opened:
+def _open(name: str, root: Path | None, *, test_alone: bool) -> Opened:
     kind, _, rest = name.partition("/")
     path = (root or Path()) / Path(rest).expanduser()
     openers: dict[str, Callable[[], Opened]] = {

@@ -16,8 +16,7 @@ _GROUPS = {
 }
 """Options of ours that a network can do without, what it hasn't got then, and the names of that."""
 
-_BLOCK = re.compile(r"(?:^layers\.(\d+)\.)?\bblocks\.(\d+)\.")
-_OF_BLOCK = re.compile(r".*?\bblocks\.\d+\.")
+_BLOCK = re.compile(r".*?\bblocks\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,15 @@ class Words:
 
     `groups` are its arguments that decide on groups of tensors, and ours of the same meaning.
     `depth` is how it says the number of blocks, with `{}` where that stands: of each stage, in
-    families with stages.
+    families with stages. `published` names the network, if it is a published one.
     """
 
     groups: Mapping[str, str]
     depth: str
+    published: str = ""
 
 
-def advice(
-    own: Collection[str], missing: Collection[str], words: Words, published: str = ""
-) -> str:
+def advice(own: Collection[str], missing: Collection[str], words: Words) -> str:
     """Return what a config must say of a network that never had what is missing.
 
     A checkpoint that lost a whole group of tensors, or its last blocks, has the names of a network
@@ -46,7 +44,6 @@ def advice(
         own: all names of the network, as this package has them.
         missing: those of them that the weights lack.
         words: how a config says it.
-        published: the name of the network, if it is a published one.
     """
     found = ""
     for theirs, ours in words.groups.items():
@@ -57,7 +54,7 @@ def advice(
             found += f"; if it never had {what}, its config (--config) must say {theirs}: {off}"
     if left := _without_last(own, missing):
         count = ", ".join(map(str, left))
-        found += f"; it begins as {published}" if published else ""
+        found += f"; it begins as {words.published}" if words.published else ""
         found += f"; if it never had more blocks than {count}, its config (--config) must say "
         found += words.depth.format(left if len(left) > 1 else count)
     return found
@@ -73,7 +70,7 @@ def folded(missing: Collection[str], expected: Collection[str]) -> list[str]:
 
 def _block(name: str) -> str:
     """Return the beginning of a name that all tensors of its block have, empty if it has none."""
-    match = _OF_BLOCK.match(name)
+    match = _BLOCK.match(name)
     return match[0] if match else ""
 
 
@@ -82,12 +79,19 @@ def _without_last(own: Collection[str], missing: Collection[str]) -> list[int]:
 
     Empty where none is missing, or all of a stage are.
     """
-    blocks = {(int(m[1] or 0), int(m[2])) for m in map(_BLOCK.search, own) if m}
-    found = map(_BLOCK.search, set(own) - set(missing))
-    there = {(int(m[1] or 0), int(m[2])) for m in found if m}
+    blocks, there = (
+        {_place(block) for block in map(_block, names) if block}
+        for names in (own, set(own) - set(missing))
+    )
     stages = sorted({stage for stage, _ in blocks})
     count, left = (
-        [1 + max((block for at, block in names if at == stage), default=-1) for stage in stages]
-        for names in (blocks, there)
+        [1 + max((layer for at, layer in found if at == stage), default=-1) for stage in stages]
+        for found in (blocks, there)
     )
     return left if left != count and all(left) else []
+
+
+def _place(block: str) -> tuple[tuple[int, ...], int]:
+    """Return the stage of a block, if there are stages, and its number in it."""
+    *stage, layer = map(int, re.findall(r"\d+", block))
+    return tuple(stage), layer

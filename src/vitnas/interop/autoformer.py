@@ -19,7 +19,6 @@ from vitnas.errors import InputError
 from vitnas.interop import shapes
 from vitnas.interop.absent import Words, advice, folded
 from vitnas.interop.arguments import LARGEST, is_size
-from vitnas.interop.published import named
 from vitnas.interop.shapes import vote
 from vitnas.models import vit
 from vitnas.models.autoformer import FAMILY
@@ -193,11 +192,10 @@ def make(
     *,
     supernet: bool,
     words: Words,
-    published: Mapping[str, Arch],
 ) -> nn.Module:
     """Return the net of this architecture with the weights of NNI or MMRazor.
 
-    `words` and the `published` architectures are for what is missing as a whole; see `fitting`.
+    `words` are for what is missing as a whole; see `fitting`.
 
     Raises:
         InputError: names or shapes that differ from what the net has, or a space for one network.
@@ -207,9 +205,7 @@ def make(
     if space is not None and not supernet:
         raise InputError(f"these {original} weights are one network: leave the space out")
     kind = partial(Supernet, space, largest=arch) if supernet else partial(build, arch)
-    net: nn.Module = fitting(
-        state, partial(kind, **options), theirs, original, words, named(arch, published), apart
-    )
+    net: nn.Module = fitting(state, partial(kind, **options), theirs, original, words, apart)
     own = apart(net.state_dict())
     net.load_state_dict(joined({name: state[theirs(name)] for name in own}))
     return net
@@ -221,15 +217,13 @@ def fitting(
     theirs: Callable[[str], str],
     original: str,
     words: Words,
-    published: str,
     view: Callable[[State], State] = dict,
 ) -> Net:
     """Make a net, once it is known to have what a state has under an original's names.
 
     Raises:
         InputError: names or shapes differ. Of a whole group that is missing, or of last blocks, it
-            is said in `words` how a config would tell that the network never had them, and which
-            `published` network it is taken for.
+            is said in `words` how a config would tell that the network never had them.
     """
     import torch
 
@@ -245,7 +239,7 @@ def fitting(
         "unexpected": folded(extra, state),
         "wrong shape": wrong,
     }
-    refuse(original, faults, advice(own, lacking, words, published))
+    refuse(original, faults, advice(own, lacking, words))
     return make()
 
 

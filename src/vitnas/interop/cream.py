@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,8 @@ def load(
     given = _complete(state_dict, _read_config(config), args or {})
     sizes = {"largest": _largest(given), **_options(given)}
     make = partial(Supernet, space, sharing="legacy", **sizes)
-    known = named(sizes["largest"], _published())
-    net = common.fitting(state_dict, make, _theirs, "AutoFormer", _WORDS, known)
+    words = replace(_WORDS, published=named(sizes["largest"], _published()))
+    net = common.fitting(state_dict, make, _theirs, "AutoFormer", words)
     ours = {name: state_dict[_theirs(name)] for name in net.state_dict()}
     if given["change_qkv"]:
         for i in range(given["depth"]):

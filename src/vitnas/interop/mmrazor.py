@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
@@ -19,7 +20,7 @@ from vitnas.interop import holding
 from vitnas.interop.absent import Words
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping
-from vitnas.interop.published import networks, whole
+from vitnas.interop.published import named, networks, whole
 from vitnas.models.autoformer import FAMILY
 from vitnas.space import Space
 from vitnas.spaces.mmrazor import SPACES
@@ -97,8 +98,7 @@ def load(
     theirs, setting = _names(state), given.get("arch_setting") or {}
     ratios, depths = (setting.get(name, ()) for name in ("mlp_ratios", "depth"))
     depth, known = depths[0] if len(depths) == 1 else None, _published(setting)
-    arch = common.infer_arch(state, theirs, _ORIGINAL, ratios, depth)
-    arch = whole(arch, known) if depth is None else arch
+    arch = whole(common.infer_arch(state, theirs, _ORIGINAL, ratios, depth), known, depths)
     common.check_listed(_ORIGINAL, arch, _SETTING, setting, "arch_setting's ")
     wide = [theirs(name) for name in _WIDE if _width(state, theirs(name)) > arch.embed_dim]
     if "embed_dims" in setting:
@@ -113,28 +113,19 @@ def load(
         space = common.listed_space(lists, arch)
     if not supernet:
         state |= {name: state[name][..., : arch.embed_dim] for name in wide}
+    words = replace(_WORDS, published=named(arch, known))
     return common.make(
-        state,
-        theirs,
-        _ORIGINAL,
-        arch,
-        _options(given),
-        space,
-        supernet=supernet,
-        words=_WORDS,
-        published=known,
+        state, theirs, _ORIGINAL, arch, _options(given), space, supernet=supernet, words=words
     )
 
 
 def _published(setting: Mapping[str, Any]) -> dict[str, Arch]:
     """Return the networks that weights with this `arch_setting` are taken for.
 
-    Those are its largest, unless all of its networks begin as that, and the published networks of
-    one of its depths; without it, the published supernet and all published networks.
+    Those are its largest, unless all of its networks begin as that, and the published networks;
+    without all lists, the published supernet instead of its largest.
     """
     found = networks(FAMILY.name)
-    if "depth" in setting:
-        found = {name: one for name, one in found.items() if one.depth in setting["depth"]}
     if setting.keys() != _SETTING.keys():
         return found | {f"the supernet of {name}": one().largest for name, one in SPACES.items()}
     if _choices(setting, "embed_dims", "mlp_ratios", "num_heads"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
@@ -19,7 +20,7 @@ from vitnas.interop import holding
 from vitnas.interop.absent import Words
 from vitnas.interop.arguments import check_arguments
 from vitnas.interop.descriptions import read_mapping, read_text
-from vitnas.interop.published import networks, whole
+from vitnas.interop.published import named, networks, whole
 from vitnas.models.autoformer import FAMILY
 from vitnas.space import Space
 from vitnas.spaces.nni import SPACES
@@ -105,25 +106,15 @@ def load(
     supernet, ratios = _is_supernet(state_dict), given.get("search_mlp_ratio", ())
     theirs, depths = _names(supernet), given.get("search_depth", ())
     depth = max(depths) if depths and (supernet or len(depths) == 1) else None
-    arch = common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth)
     known = _published() if supernet else networks(FAMILY.name)
-    if depth is None:
-        listed = {name: one for name, one in known.items() if not depths or one.depth in depths}
-        arch = whole(arch, listed)
+    arch = whole(common.infer_arch(state_dict, theirs, _ORIGINAL, ratios, depth), known, depths)
     common.check_listed(_ORIGINAL, arch, _SEARCH, given)
     if space is None and supernet:
         lists = {gene: given[name] for name, gene in _SEARCH.items() if name in given}
         space = common.listed_space(lists, arch)
+    words, options = replace(_WORDS, published=named(arch, known)), _options(given)
     return common.make(
-        state_dict,
-        theirs,
-        _ORIGINAL,
-        arch,
-        _options(given),
-        space,
-        supernet=supernet,
-        words=_WORDS,
-        published=known,
+        state_dict, theirs, _ORIGINAL, arch, options, space, supernet=supernet, words=words
     )
 
 

@@ -7,16 +7,20 @@ supernet, the others are taken to be missing, unless a config says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vitnas.arch import Arch
 from vitnas.zoo import entries
 
 
-def whole(found: Arch, published: Mapping[str, Arch]) -> Arch:
-    """Return the shallowest published architecture that begins as this one, else this one."""
-    deeper = [one for one in published.values() if _begins(found, one)]
+def whole(found: Arch, published: Mapping[str, Arch], depths: Collection[Any] = ()) -> Arch:
+    """Return the shallowest published architecture that begins as this one, else this one.
+
+    Only those of certain `depths` count, if a config lists them.
+    """
+    known = [one for one in published.values() if not depths or one["depth"] in depths]
+    deeper = [one for one in known if _begins(found, one)]
     return min(deeper, key=lambda one: sum(_row(one["depth"])), default=found)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vitnas.arch import Arch
@@ -72,13 +73,14 @@ def load(
     whole = said.keys() >= {*_REQUIRED, *_DEFAULTS}
     given = _read_config(said if whole else infer_config(state_dict, said))
     found = _arch(given)
-    known = named(found, published(given["img_size"] // given["patch_size"]))
+    known = published(given["img_size"] // given["patch_size"])
+    words = replace(_WORDS, published=named(found, known))
 
     def empty() -> nn.Module:
         return build(found, **{name: given[name] for name in _DEFAULTS})
 
     with torch.device("meta"):  # a config can ask for more memory than there is
-        _check_shapes(state_dict, _official(empty()), known)
+        _check_shapes(state_dict, _official(empty()), words)
     model = empty()
     _check_buffers(state_dict, _official(model))
     model.load_state_dict(
@@ -247,13 +249,15 @@ def _official(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _check_shapes(given: Mapping[str, Tensor], official: Mapping[str, Tensor], known: str) -> None:
+def _check_shapes(
+    given: Mapping[str, Tensor], official: Mapping[str, Tensor], words: Words
+) -> None:
     from vitnas.interop.checkpoint import misfits, refuse
 
     expected = {n: t for n, t in official.items() if n in given or not _BUFFER.search(n)}
     missing, extra, wrong = misfits(given, expected)
     own, lacking = (list(map(_ours, names)) for names in (expected, missing))
-    told = advice(own, lacking, _WORDS, known)
+    told = advice(own, lacking, words)
     refuse(
         "S3",
         {"missing": folded(missing, expected), "unexpected": folded(extra, given), "wrong": wrong},
